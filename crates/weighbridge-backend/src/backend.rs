@@ -1,0 +1,165 @@
+//! What can answer a request.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream;
+use futures_core::future::BoxFuture;
+
+use crate::{Capability, DataClass, Dialect, Event, Failure, Meter, NanoUsd, Need, Request, Usage};
+
+/// The events of one answer, in order. Dropping it cancels the attempt: an upstream connection closes, a
+/// local sequence ends within one step. After an `Err` nothing follows.
+pub type Events = Pin<Box<dyn Stream<Item = Result<Event, Failure>> + Send>>;
+
+/// The future of an answer: ready when the backend has accepted the request, or failed to.
+pub type Answer = BoxFuture<'static, Result<Answering, Failure>>;
+
+/// An answer under way.
+pub struct Answering {
+    /// Its events.
+    pub events: Events,
+    /// What it has used so far: right also when the events are dropped before their end.
+    pub meter: Meter,
+}
+
+/// One thing that can answer: a local model, or a model at a provider.
+pub trait Backend: Send + Sync {
+    /// What it offers; fixed for its lifetime.
+    fn offer(&self) -> &Offer;
+
+    /// How it is now, from what it knows by itself; cheap, called for every plan.
+    fn health(&self) -> Health;
+
+    /// How many tokens the prompt has for this backend. Exact where the backend has the tokenizer.
+    ///
+    /// # Errors
+    /// When the prompt cannot be rendered for this backend (a template that refuses the conversation).
+    fn count_prompt(&self, request: &Request) -> Result<PromptCount, Failure>;
+
+    /// Starts one attempt. The future and the events are cancelled by dropping them.
+    fn answer(&self, request: Arc<Request>) -> Answer;
+}
+
+/// The name of a backend in routes, headers, metrics and records: `demo`, `openai/gpt-5-mini`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(Arc<str>);
+
+impl BackendId {
+    /// A backend's id.
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl fmt::Debug for BackendId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+/// What a backend offers: the facts about it that policy weighs.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// Its name.
+    pub id: BackendId,
+    /// Whether it runs in this process.
+    pub local: bool,
+    /// The highest data class that it may receive.
+    pub clearance: DataClass,
+    /// Where it runs (`us`, `eu`, `local`), where that is known.
+    pub region: Option<String>,
+    /// What it costs.
+    pub price: Price,
+    /// 0 to 1, as the operator judges it; `None` where nobody did.
+    pub quality: Option<f64>,
+    /// Tokens of prompt and answer together, where that is known.
+    pub context: Option<u32>,
+    /// What it can honour.
+    pub capabilities: BTreeSet<Capability>,
+    /// The dialect that it can be handed unknown fields in.
+    pub dialect: Option<Dialect>,
+}
+
+impl Offer {
+    /// Whether it can honour a need.
+    pub fn meets(&self, need: &Need) -> bool {
+        match need {
+            Need::Capability(capability) => self.capabilities.contains(capability),
+            Need::Dialect(dialect) => self.dialect == Some(*dialect),
+        }
+    }
+}
+
+/// A price list, for a million tokens each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// Tokens of the prompt.
+    pub input: NanoUsd,
+    /// Tokens of the prompt that came from a cache; `None` where they cost as others do.
+    pub cached_input: Option<NanoUsd>,
+    /// Tokens of the answer.
+    pub output: NanoUsd,
+}
+
+impl Price {
+    /// What `usage` costs.
+    pub fn of(&self, usage: &Usage) -> NanoUsd {
+        let cached = usage.cached_tokens.min(usage.prompt_tokens);
+        self.input.for_tokens(usage.prompt_tokens - cached)
+            + self.cached_input.unwrap_or(self.input).for_tokens(cached)
+            + self.output.for_tokens(usage.completion_tokens)
+    }
+}
+
+/// How a backend is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It can answer.
+    Ready,
+    /// It cannot, and why: `the key OPENAI_API_KEY is not set`, `its queue is full`.
+    Out(String),
+}
+
+/// The tokens of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptCount {
+    /// Counted by the backend's own tokenizer and template.
+    Exact(u64),
+    /// Guessed from the length of the text.
+    Estimate(u64),
+}
+
+impl PromptCount {
+    /// The number, exact or not.
+    pub fn tokens(self) -> u64 {
+        match self {
+            Self::Exact(tokens) | Self::Estimate(tokens) => tokens,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_tokens_have_their_own_price() {
+        let price = Price { input: NanoUsd(1_000_000_000), cached_input: Some(NanoUsd(100_000_000)), output: NanoUsd(2_000_000_000) };
+        let usage = Usage { prompt_tokens: 10, cached_tokens: 4, completion_tokens: 3, ..Usage::default() };
+        assert_eq!(price.of(&usage), NanoUsd(6 * 1000 + 4 * 100 + 3 * 2000));
+    }
+}

@@ -1,0 +1,25 @@
+//! The seam of the house: what a backend is asked ([`Request`]), what it answers ([`Event`]), how it
+//! fails ([`Failure`]) and what a finished request leaves behind ([`Receipt`]).
+//!
+//! Plain types and one trait, [`Backend`]. Free of serde and of HTTP on purpose: the gateway's wire
+//! format and each provider's live at the rim, and neither can bend the middle.
+
+mod backend;
+mod class;
+mod event;
+mod failure;
+mod meter;
+mod money;
+mod receipt;
+mod request;
+
+pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Offer, Price, PromptCount};
+pub use class::{DataClass, UnknownClass};
+pub use event::{Event, FinishReason, ToolCallDelta, Usage};
+pub use failure::{Failure, FailureKind, Stage};
+pub use meter::Meter;
+pub use money::NanoUsd;
+pub use receipt::{AttemptRecord, Outcome, Receipt};
+pub use request::{
+    Asked, Capability, Dialect, Json, Message, Need, Original, Part, Request, Role, Sampling, Tool, ToolCall, ToolChoice,
+};

@@ -1,0 +1,65 @@
+//! What an answer has used so far.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::Usage;
+
+/// A counter that the backend advances and the gateway reads, so that an answer that is cancelled or cut
+/// is accounted for to the token. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    prompt: AtomicU64,
+    cached: AtomicU64,
+    completion: AtomicU64,
+    reasoning: AtomicU64,
+    estimated: AtomicBool,
+}
+
+impl Meter {
+    /// Counts tokens of the prompt as they are computed.
+    pub fn add_prompt(&self, tokens: u64) {
+        self.0.prompt.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// Counts tokens of the answer as they are made.
+    pub fn add_completion(&self, tokens: u64) {
+        self.0.completion.fetch_add(tokens, Ordering::Relaxed);
+    }
+
+    /// Replaces the counts, as when a provider states its own.
+    pub fn set(&self, usage: Usage) {
+        self.0.prompt.store(usage.prompt_tokens, Ordering::Relaxed);
+        self.0.cached.store(usage.cached_tokens, Ordering::Relaxed);
+        self.0.completion.store(usage.completion_tokens, Ordering::Relaxed);
+        self.0.reasoning.store(usage.reasoning_tokens, Ordering::Relaxed);
+        self.0.estimated.store(usage.estimated, Ordering::Relaxed);
+    }
+
+    /// What was used so far.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.0.prompt.load(Ordering::Relaxed),
+            cached_tokens: self.0.cached.load(Ordering::Relaxed),
+            completion_tokens: self.0.completion.load(Ordering::Relaxed),
+            reasoning_tokens: self.0.reasoning.load(Ordering::Relaxed),
+            estimated: self.0.estimated.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_count_together() {
+        let meter = Meter::default();
+        meter.clone().add_prompt(7);
+        meter.add_completion(2);
+        assert_eq!(meter.usage(), Usage { prompt_tokens: 7, completion_tokens: 2, ..Usage::default() });
+    }
+}

@@ -1,0 +1,1 @@
+//! Text to and from a model: chat templates, tool-call formats.

@@ -1,0 +1,1 @@
+//! The local backend: scheduler, sampler, one thread for each model.

@@ -1,0 +1,1 @@
+//! HTTP in and out: wire format, callers, admission, dispatch with failover.

@@ -1,0 +1,1 @@
+//! Everything below safe Rust: mapped files.

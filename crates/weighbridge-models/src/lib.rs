@@ -1,0 +1,1 @@
+//! Checkpoints: config, weights, tokenizer, and the forward pass.

@@ -1,0 +1,1 @@
+//! Which backends may answer, in which order, and why.

@@ -1,0 +1,1 @@
+//! Hosted backends, one file for each wire dialect.
