@@ -33,6 +33,9 @@ pub trait Backend: Send + Sync {
     /// How it is now, from what it knows by itself; cheap, called for every plan.
     fn health(&self) -> Health;
 
+    /// How much it has to do now; a hosted backend counts only what passes through here.
+    fn load(&self) -> Load;
+
     /// How many tokens the prompt has for this backend. Exact where the backend has the tokenizer.
     ///
     /// # Errors
@@ -134,6 +137,15 @@ pub enum Health {
     Out(String),
 }
 
+/// How much a backend has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Answers not begun.
+    pub waiting: usize,
+    /// Answers under way.
+    pub running: usize,
+}
+
 /// The tokens of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PromptCount {
@@ -158,7 +170,11 @@ mod tests {
 
     #[test]
     fn cached_tokens_have_their_own_price() {
-        let price = Price { input: NanoUsd(1_000_000_000), cached_input: Some(NanoUsd(100_000_000)), output: NanoUsd(2_000_000_000) };
+        let price = Price {
+            input: NanoUsd(1_000_000_000),
+            cached_input: Some(NanoUsd(100_000_000)),
+            output: NanoUsd(2_000_000_000),
+        };
         let usage = Usage { prompt_tokens: 10, cached_tokens: 4, completion_tokens: 3, ..Usage::default() };
         assert_eq!(price.of(&usage), NanoUsd(6 * 1000 + 4 * 100 + 3 * 2000));
     }

@@ -72,7 +72,14 @@ pub enum Stage {
 impl Failure {
     /// A failure with a message and nothing else.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None, upstream_status: None, upstream_code: None, param: None }
+        Self {
+            kind,
+            message: message.into(),
+            retry_after: None,
+            upstream_status: None,
+            upstream_code: None,
+            param: None,
+        }
     }
 
     /// Whether the same backend may do better if asked again after a while.

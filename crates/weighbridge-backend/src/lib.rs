@@ -13,7 +13,7 @@ mod money;
 mod receipt;
 mod request;
 
-pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Offer, Price, PromptCount};
+pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Load, Offer, Price, PromptCount};
 pub use class::{DataClass, UnknownClass};
 pub use event::{Event, FinishReason, ToolCallDelta, Usage};
 pub use failure::{Failure, FailureKind, Stage};
@@ -21,5 +21,6 @@ pub use meter::Meter;
 pub use money::NanoUsd;
 pub use receipt::{AttemptRecord, Outcome, Receipt};
 pub use request::{
-    Asked, Capability, Dialect, Json, Message, Need, Original, Part, Request, Role, Sampling, Tool, ToolCall, ToolChoice,
+    Asked, Capability, Dialect, Json, Message, Need, Original, Part, Request, Role, Sampling, Tool, ToolCall,
+    ToolChoice,
 };
