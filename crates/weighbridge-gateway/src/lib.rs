@@ -1,1 +1,27 @@
-//! HTTP in and out: wire format, callers, admission, dispatch with failover.
+//! HTTP in and out: the wire format, callers, admission, dispatch with failover.
+//!
+//! A request's way: [`chat`](chat.rs) is its table of contents. `wire` turns the body into a
+//! `weighbridge_backend::Request`, `prepare` asks policy for a plan, `dispatch` walks the plan's attempts,
+//! `relay` turns events back into the wire format, and `account` becomes a receipt however it ends. This
+//! crate knows `dyn Backend`, never an engine or a provider.
+
+mod account;
+mod admission;
+mod body;
+mod callers;
+mod chat;
+mod dispatch;
+mod gateway;
+mod metrics;
+mod pages;
+mod prepare;
+mod relay;
+mod respond;
+mod server;
+mod wire;
+mod world;
+
+pub use callers::{CallerKey, Callers, KeyHash};
+pub use gateway::{Gateway, Limits, Options};
+pub use prepare::Explanation;
+pub use server::Drained;

@@ -1,0 +1,194 @@
+//! The account of one request: opened when it is admitted, closed however it ends, and then a receipt in
+//! the ledger, a count in the metrics and a line in the log. Dropping an open account says that the client
+//! went away: that is what dropping a request's future or body means.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::info;
+use weighbridge_backend::{
+    AttemptRecord, BackendId, DataClass, FailureKind, Meter, NanoUsd, Outcome, Price, Receipt, Usage,
+};
+use weighbridge_ledger::Ledger;
+
+use crate::admission::Admitted;
+use crate::metrics::SharedMetrics;
+
+/// What nginx writes when the client went away before any status was sent.
+const CLIENT_CLOSED: u16 = 499;
+
+/// Where receipts go.
+#[derive(Clone)]
+pub(crate) struct Books {
+    pub(crate) ledger: Ledger,
+    pub(crate) metrics: SharedMetrics,
+}
+
+/// An open account.
+pub(crate) struct Account {
+    receipt: Receipt,
+    started: Instant,
+    meter: Option<Meter>,
+    price: Price,
+    attempt_started: Instant,
+    books: Books,
+    _admitted: Option<Admitted>,
+    closed: bool,
+}
+
+impl Account {
+    pub(crate) fn open(
+        request_id: Arc<str>,
+        caller: Option<Arc<str>>,
+        books: Books,
+        admitted: Option<Admitted>,
+    ) -> Self {
+        let receipt = Receipt {
+            request_id,
+            received_at: SystemTime::now(),
+            caller,
+            model: String::new(),
+            route: None,
+            class: None,
+            backend: None,
+            attempts: Vec::new(),
+            stream: false,
+            outcome: Outcome::Cancelled,
+            status: CLIENT_CLOSED,
+            usage: Usage::default(),
+            cost: NanoUsd::ZERO,
+            time_to_first_token: None,
+            duration: Duration::ZERO,
+        };
+        let (started, price) = (Instant::now(), Price::default());
+        Self {
+            receipt,
+            started,
+            meter: None,
+            price,
+            attempt_started: started,
+            books,
+            _admitted: admitted,
+            closed: false,
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &Arc<str> {
+        &self.receipt.request_id
+    }
+
+    pub(crate) fn asked_for(&mut self, model: &str, stream: bool) {
+        // A name comes from outside; the ledger keeps what a person can read.
+        self.receipt.model = model.chars().take(256).collect();
+        self.receipt.stream = stream;
+    }
+
+    pub(crate) fn routed(&mut self, route: &Arc<str>, class: DataClass) {
+        self.receipt.route = Some(Arc::clone(route));
+        self.receipt.class = Some(class);
+    }
+
+    /// The route, class and backend so far, for the headers of any answer.
+    pub(crate) fn whereabouts(&self) -> (Option<&str>, Option<DataClass>, Option<&BackendId>) {
+        (self.receipt.route.as_deref(), self.receipt.class, self.receipt.backend.as_ref())
+    }
+
+    /// An attempt begins.
+    pub(crate) fn attempting(&mut self, backend: &BackendId) {
+        self.attempt_started = Instant::now();
+        self.receipt.backend = Some(backend.clone());
+        self.receipt.attempts.push(AttemptRecord { backend: backend.clone(), failure: None, duration: Duration::ZERO });
+    }
+
+    /// The backend has accepted the attempt: from here on its meter counts.
+    pub(crate) fn metered(&mut self, meter: Meter, price: Price) {
+        (self.meter, self.price) = (Some(meter), price);
+    }
+
+    /// The attempt under way failed; nothing of it reached the client.
+    pub(crate) fn attempt_failed(&mut self, failure: FailureKind) {
+        self.meter = None;
+        self.close_attempt(Some(failure));
+    }
+
+    /// The first event came. Returns how long the attempt took to it.
+    pub(crate) fn first_event(&mut self) -> Duration {
+        self.receipt.time_to_first_token = Some(self.started.elapsed());
+        self.receipt.status = 200;
+        self.attempt_started.elapsed()
+    }
+
+    /// What has been used so far and what that costs.
+    pub(crate) fn bill(&self) -> (Usage, NanoUsd) {
+        let usage = self.meter.as_ref().map(Meter::usage).unwrap_or_default();
+        (usage, self.price.of(&usage))
+    }
+
+    /// The answer was sent whole.
+    pub(crate) fn complete(mut self) {
+        self.receipt.status = 200;
+        self.close(Outcome::Completed, None);
+    }
+
+    /// It was refused before any attempt, or every attempt failed: an error with this status went out.
+    pub(crate) fn refuse(mut self, status: u16) {
+        self.receipt.status = status;
+        let outcome = if self.receipt.attempts.is_empty() { Outcome::Refused } else { Outcome::Failed };
+        // Each attempt was closed when it failed.
+        self.close(outcome, self.receipt.attempts.last().and_then(|attempt| attempt.failure));
+    }
+
+    /// The answer broke off after the client had seen some of it.
+    pub(crate) fn break_off(mut self, failure: FailureKind) {
+        let outcome = if failure == FailureKind::ShuttingDown { Outcome::Stopped } else { Outcome::Failed };
+        self.close(outcome, Some(failure));
+    }
+
+    fn close_attempt(&mut self, failure: Option<FailureKind>) {
+        let duration = self.attempt_started.elapsed();
+        if let Some(attempt) = self.receipt.attempts.last_mut() {
+            (attempt.failure, attempt.duration) = (failure, duration);
+        }
+    }
+
+    fn close(&mut self, outcome: Outcome, failure: Option<FailureKind>) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.close_attempt(failure);
+        let (usage, cost) = self.bill();
+        let receipt = &mut self.receipt;
+        (receipt.outcome, receipt.usage, receipt.cost, receipt.duration) =
+            (outcome, usage, cost, self.started.elapsed());
+        log(receipt);
+        self.books.metrics.count(receipt);
+        self.books.ledger.record(receipt.clone());
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.close(Outcome::Cancelled, None);
+    }
+}
+
+/// One line a request, without contents.
+fn log(receipt: &Receipt) {
+    info!(
+        request = &*receipt.request_id,
+        caller = receipt.caller.as_deref().unwrap_or("-"),
+        route = receipt.route.as_deref().unwrap_or("-"),
+        class = receipt.class.map_or("-", DataClass::as_str),
+        backend = receipt.backend.as_ref().map_or("-", BackendId::as_str),
+        attempts = receipt.attempts.len(),
+        outcome = receipt.outcome.as_str(),
+        failure = receipt.attempts.last().and_then(|attempt| attempt.failure).map_or("-", FailureKind::as_str),
+        status = receipt.status,
+        prompt_tokens = receipt.usage.prompt_tokens,
+        completion_tokens = receipt.usage.completion_tokens,
+        cost_usd = %receipt.cost,
+        first_token_ms = receipt.time_to_first_token.map_or(0, |elapsed| elapsed.as_millis() as u64),
+        duration_ms = receipt.duration.as_millis() as u64,
+        "request"
+    );
+}

@@ -1,0 +1,134 @@
+//! What the gateway holds: routes, backends, callers, and where accounts go.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weighbridge_backend::{Backend, BackendId};
+use weighbridge_ledger::Ledger;
+use weighbridge_policy::{Known, Route};
+
+use crate::account::Books;
+use crate::admission::Admission;
+use crate::callers::Callers;
+use crate::metrics::Metrics;
+use crate::world::Experience;
+
+/// How the gateway is set up.
+pub struct Options {
+    /// The routes, in the order in which they are tried.
+    pub routes: Vec<Route>,
+    /// Everything that can answer.
+    pub backends: Vec<Arc<dyn Backend>>,
+    /// The names of the providers, of which `NAME/…` is a model.
+    pub providers: Vec<String>,
+    /// Who may ask.
+    pub callers: Callers,
+    /// Where receipts go.
+    pub ledger: Ledger,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// What bounds a request.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The most bytes of a body.
+    pub body_bytes: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The most requests inside at once.
+    pub in_flight: usize,
+    /// How often a backend that failed for a moment is asked again, after the others were.
+    pub retries: u32,
+    /// The wait before the first such retry; it doubles, and a `Retry-After` replaces it.
+    pub backoff: Duration,
+    /// The longest wait for which a retry is worth it.
+    pub longest_wait: Duration,
+    /// How long all attempts together may take to the first event.
+    pub first_event: Duration,
+    /// How many tokens an answer is expected to have where the caller sets no bound.
+    pub expected_output_tokens: u64,
+    /// Whether `/metrics` wants a key where `/v1` does.
+    pub metrics_need_key: bool,
+    /// Whether only requests that name this machine in `Host` are taken: what keeps a web page from
+    /// reaching an open gateway on loopback through a name of its own.
+    pub local_host_only: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // 16 MiB of content in its envelope.
+            body_bytes: 18 << 20,
+            body_timeout: Duration::from_secs(60),
+            in_flight: 1024,
+            retries: 2,
+            backoff: Duration::from_millis(250),
+            longest_wait: Duration::from_secs(5),
+            first_event: Duration::from_secs(600),
+            expected_output_tokens: 256,
+            metrics_need_key: false,
+            local_host_only: false,
+        }
+    }
+}
+
+/// The gateway. Cheap to clone; clones are the same gateway.
+#[derive(Clone)]
+pub struct Gateway(pub(crate) Arc<Core>);
+
+/// What every handler works with.
+pub(crate) struct Core {
+    pub(crate) routes: Vec<Route>,
+    backends: BTreeMap<BackendId, Registered>,
+    ids: Vec<BackendId>,
+    providers: Vec<String>,
+    pub(crate) callers: Callers,
+    pub(crate) limits: Limits,
+    pub(crate) books: Books,
+    pub(crate) admission: Admission,
+    pub(crate) started: std::time::SystemTime,
+}
+
+/// A backend and what was learnt about it.
+pub(crate) struct Registered {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) experience: Experience,
+}
+
+impl Gateway {
+    /// A gateway that takes requests as soon as it is served.
+    pub fn new(options: Options) -> Self {
+        let Options { routes, backends, providers, callers, ledger, limits } = options;
+        let registered = |backend: Arc<dyn Backend>| {
+            (backend.offer().id.clone(), Registered { backend, experience: Experience::default() })
+        };
+        let backends: BTreeMap<_, _> = backends.into_iter().map(registered).collect();
+        Self(Arc::new(Core {
+            routes,
+            ids: backends.keys().cloned().collect(),
+            backends,
+            providers,
+            callers,
+            admission: Admission::new(limits.in_flight),
+            limits,
+            books: Books { ledger, metrics: Arc::new(Metrics::new()) },
+            started: std::time::SystemTime::now(),
+        }))
+    }
+}
+
+impl Core {
+    pub(crate) fn known(&self) -> Known<'_> {
+        Known { backends: &self.ids, providers: &self.providers }
+    }
+
+    pub(crate) fn backend(&self, id: &BackendId) -> Option<&Registered> {
+        self.backends.get(id)
+    }
+
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Registered> {
+        self.backends.values()
+    }
+}

@@ -1,0 +1,240 @@
+//! Errors out: the one place that turns what went wrong into a status and an OpenAI error object.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use weighbridge_backend::{Failure, FailureKind};
+
+use crate::wire::WireError;
+
+/// An answer that is an error.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    kind: &'static str,
+    code: Option<&'static str>,
+    param: Option<Box<str>>,
+    message: String,
+    retry_after: Option<Duration>,
+    /// The upstream's own code, in a key beside ours.
+    upstream_code: Option<Box<str>>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { status, kind, code, param: None, message, retry_after: None, upstream_code: None }
+    }
+
+    fn about(self, param: impl Into<Box<str>>) -> Self {
+        Self { param: Some(param.into()), ..self }
+    }
+
+    fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", Some(code), message)
+    }
+
+    /// 400: a parameter that no eligible backend honours, and why each is out.
+    pub(crate) fn unsupported_parameter(parameter: &str, unknown: bool, why: &str) -> Self {
+        let code = if unknown { "unknown_parameter" } else { "unsupported_parameter" };
+        let what = if unknown { "Unknown" } else { "Unsupported" };
+        Self::invalid(
+            code,
+            format!("{what} parameter: '{parameter}' cannot be honoured by any backend of this route ({why})."),
+        )
+        .about(parameter)
+    }
+
+    /// 400: the prompt, with the answer asked for, fits no eligible backend.
+    pub(crate) fn context_length_exceeded(why: &str) -> Self {
+        let message = format!(
+            "The prompt and the answer asked for do not fit the context of any eligible backend: {why}. Shorten the messages or lower max_tokens."
+        );
+        Self::invalid("context_length_exceeded", message).about("messages")
+    }
+
+    /// 400: a header that we read and cannot understand.
+    pub(crate) fn bad_header(name: &str, why: &str) -> Self {
+        Self::invalid("invalid_header", format!("Invalid header '{name}': {why}."))
+    }
+
+    /// 401, as OpenAI says it.
+    pub(crate) fn unauthorised(missing: bool) -> Self {
+        if missing {
+            let message = "You did not provide an API key. Send it in the header: Authorization: Bearer YOUR_KEY.";
+            return Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", None, message);
+        }
+        let message = "Incorrect API key provided. It matches no caller of this gateway.";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", Some("invalid_api_key"), message)
+    }
+
+    /// 403 with a reason.
+    pub(crate) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "invalid_request_error", Some(code), message)
+    }
+
+    /// 404: no route takes the model.
+    pub(crate) fn model_not_found(model: &str, hint: &str) -> Self {
+        let model: String = model.chars().take(128).collect();
+        let message = format!("The model '{model}' does not exist here or no route takes it. {hint}");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("model_not_found"), message).about("model")
+    }
+
+    /// 404: no such address.
+    pub(crate) fn unknown_url(method: &str, path: &str) -> Self {
+        let path: String = path.chars().take(256).collect();
+        let message = format!("Invalid URL ({method} {path})");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", None, message)
+    }
+
+    /// 405: the address exists, the method does not.
+    pub(crate) fn method_not_allowed(method: &str, path: &str) -> Self {
+        let message = format!("Not allowed to {method} on {path}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", None, message)
+    }
+
+    /// 413: the body is over the limit.
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        let message = format!(
+            "The request body is larger than {limit} bytes, the limit of this gateway ([server] max_body_bytes)."
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", Some("request_too_large"), message)
+    }
+
+    /// 400: the body did not arrive whole.
+    pub(crate) fn body_unreadable() -> Self {
+        Self::invalid("invalid_body", "The request body did not arrive whole.")
+    }
+
+    /// 408: the body took too long.
+    pub(crate) fn body_too_slow(limit: Duration) -> Self {
+        let message = format!("The request body did not arrive within {} s.", limit.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "invalid_request_error", Some("request_timeout"), message)
+    }
+
+    /// 415: not JSON.
+    pub(crate) fn not_json() -> Self {
+        let message = "Unsupported content type. Send JSON with the header: Content-Type: application/json.";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "invalid_request_error",
+            Some("unsupported_content_type"),
+            message,
+        )
+    }
+
+    /// 503: nothing can take the request now.
+    pub(crate) fn unavailable(code: &'static str, message: impl Into<String>, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", Some(code), message) }
+    }
+
+    /// 500: a fault of our own, which a log line explains.
+    pub(crate) fn internal() -> Self {
+        let message = "The gateway failed in itself; its log says why.";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", Some("server_error"), message)
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn code(&self) -> &str {
+        self.code.unwrap_or("none")
+    }
+
+    /// The error object, as a body or as the last event of a stream.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = json!({"message": self.message, "type": self.kind, "param": self.param, "code": self.code});
+        if let Some(code) = &self.upstream_code {
+            error["upstream_code"] = (**code).into();
+        }
+        json!({"error": error})
+    }
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self { param: error.param.map(Into::into), ..Self::invalid(error.code, error.message) }
+    }
+}
+
+/// The status class of the upstream is kept, but for its view of our own key: that is our trouble, not the
+/// caller's, who would take a 401 for a fault of its own key.
+impl From<&Failure> for Refusal {
+    fn from(failure: &Failure) -> Self {
+        use FailureKind as Kind;
+        let (status, kind, code) = match failure.kind {
+            Kind::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request_error", "invalid_request"),
+            Kind::ContentRefused => (StatusCode::BAD_REQUEST, "invalid_request_error", "content_policy_violation"),
+            Kind::ContextLengthExceeded => {
+                (StatusCode::BAD_REQUEST, "invalid_request_error", "context_length_exceeded")
+            }
+            Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
+            Kind::QuotaExhausted => (StatusCode::BAD_GATEWAY, "server_error", "upstream_quota_exhausted"),
+            Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "overloaded"),
+            Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "shutting_down"),
+            Kind::Unreachable => (StatusCode::BAD_GATEWAY, "server_error", "upstream_unreachable"),
+            Kind::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout"),
+            Kind::ServerError => (StatusCode::BAD_GATEWAY, "server_error", "upstream_error"),
+            Kind::Cut => (StatusCode::BAD_GATEWAY, "server_error", "upstream_cut"),
+            Kind::Garbled => (StatusCode::BAD_GATEWAY, "server_error", "upstream_garbled"),
+            Kind::Auth => (StatusCode::BAD_GATEWAY, "server_error", "upstream_auth_error"),
+            Kind::ModelNotFound => (StatusCode::BAD_GATEWAY, "server_error", "upstream_model_not_found"),
+            Kind::Internal => return Self::internal(),
+        };
+        Self {
+            param: failure.param.as_deref().map(Into::into),
+            retry_after: failure.retry_after,
+            upstream_code: failure.upstream_code.as_deref().map(Into::into),
+            ..Self::new(status, kind, Some(code), sentence(&failure.message))
+        }
+    }
+}
+
+/// A message of ours is lower case without a full stop; the error object holds sentences.
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    let stop = if message.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{stop}", letters.as_str())
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let body = self.to_json().to_string();
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_object_has_its_four_keys() {
+        let error = &Refusal::unauthorised(true).to_json()["error"];
+        let keys: Vec<&String> = error.as_object().expect("it is an object").keys().collect();
+        assert_eq!(keys, ["message", "type", "param", "code"]);
+    }
+
+    #[test]
+    fn a_refused_key_of_ours_is_no_fault_of_the_caller() {
+        let refusal = Refusal::from(&Failure::new(FailureKind::Auth, "openai refused our key"));
+        assert_eq!((refusal.status(), refusal.code()), (502, "upstream_auth_error"));
+        assert_eq!(refusal.to_json()["error"]["message"], "Openai refused our key.");
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        let response = Refusal::unavailable("overloaded", "full", Some(Duration::from_millis(1200))).into_response();
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+    }
+}

@@ -1,0 +1,133 @@
+//! The listening side: addresses, what stands before each of them, and how it all ends.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::header;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::gateway::Core;
+use crate::respond::Refusal;
+use crate::{Gateway, chat, pages};
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Requests that were under way when it was told to stop.
+    pub in_flight: usize,
+    /// Requests that had to be cut off when the grace was over.
+    pub cut: usize,
+}
+
+/// The addresses.
+fn router(core: &Arc<Core>) -> Router {
+    Router::new()
+        .route(chat::PATH, post(chat::chat))
+        .route("/v1/models", get(pages::list_models))
+        .route("/v1/models/{*id}", get(pages::one_model))
+        .route("/health", get(pages::health))
+        .route("/ready", get(pages::ready))
+        .route("/metrics", get(pages::metrics))
+        .fallback(pages::unknown_url)
+        .method_not_allowed_fallback(pages::wrong_method)
+        // Outermost: a page of another origin gets nothing at all from an open gateway.
+        .layer(from_fn_with_state(Arc::clone(core), only_local_hosts))
+        .with_state(Arc::clone(core))
+}
+
+impl Gateway {
+    /// Serves until `stop` is ready, then takes no more requests, lets those under way end within `grace`,
+    /// and breaks off the rest, each with a typed error event.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+        grace: Duration,
+    ) -> std::io::Result<Drained> {
+        let (core, told) = (Arc::clone(&self.0), tokio::sync::watch::Sender::new(None));
+        let tell = told.clone();
+        let stopping = async move {
+            stop.await;
+            core.admission.close();
+            let in_flight = core.admission.inside();
+            info!(in_flight, grace_s = grace.as_secs(), "stopping: no new requests are taken");
+            tell.send_replace(Some(in_flight));
+        };
+        let serving = axum::serve(listener, router(&self.0)).with_graceful_shutdown(stopping).into_future();
+        let mut told = told.subscribe();
+        let patience = async {
+            let in_flight = told.wait_for(Option::is_some).await.ok().and_then(|told| *told).unwrap_or(0);
+            let cut = match tokio::time::timeout(grace, self.0.admission.empty()).await {
+                Ok(()) => 0,
+                Err(_) => self.0.cut_off().await,
+            };
+            Drained { in_flight, cut }
+        };
+        tokio::pin!(serving, patience);
+        tokio::select! {
+            ended = &mut serving => {
+                ended?;
+                Ok(Drained { in_flight: 0, cut: 0 })
+            }
+            drained = &mut patience => {
+                // What is left are idle connections, and the last bytes of those that were cut.
+                let _ = tokio::time::timeout(Duration::from_millis(500), &mut serving).await;
+                Ok(drained)
+            }
+        }
+    }
+}
+
+impl Core {
+    async fn cut_off(&self) -> usize {
+        let cut = self.admission.cut();
+        info!(cut, "the grace is over: breaking off what is under way");
+        // Each writes its last event; a client that reads nothing is not waited for.
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.admission.empty()).await;
+        cut
+    }
+}
+
+/// Turns away requests whose `Host` is a name that is not this machine's: through one, a web page can reach
+/// an open gateway on loopback (DNS rebinding).
+async fn only_local_hosts(State(gateway): State<Arc<Core>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    if gateway.limits.local_host_only && !host.is_none_or(is_local_host) {
+        let message = "The gateway is open to this machine only, and the Host header names another one. Add [[callers]] to serve others.";
+        return Refusal::forbidden("host_not_allowed", message).into_response();
+    }
+    next.run(request).await
+}
+
+fn is_local_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.ends_with(".localhost") || name.parse::<std::net::IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_another_machine_is_no_local_host() {
+        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "demo.localhost"] {
+            assert!(is_local_host(host), "{host}");
+        }
+        for host in ["evil.example", "localhost.evil.example:80", ""] {
+            assert!(!is_local_host(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The facts that come in: what is asked, by whom, and how each backend is now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weighbridge_backend::{Asked, DataClass, Health, NanoUsd, Offer, PromptCount, Usage};
+
+use crate::Route;
+
+/// What a request is, as far as matching and planning have to know. Not `Debug`: its headers hold keys.
+#[derive(Clone, Copy)]
+pub struct Asking<'a> {
+    /// The model as the caller named it.
+    pub model: &'a str,
+    /// The path of the endpoint: `/v1/chat/completions`.
+    pub path: &'a str,
+    /// The headers, as name and value; one that came twice is here twice.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Who asks; `None` where the gateway is open.
+    pub caller: Option<&'a CallerFacts>,
+    /// The class that the request claims for itself, which can only raise it.
+    pub header_class: Option<DataClass>,
+    /// What it asks for by name, and what that takes of a backend.
+    pub asked: &'a [Asked],
+    /// The most tokens that each choice may have.
+    pub max_output_tokens: Option<u32>,
+    /// How many answers are wanted.
+    pub choices: u32,
+}
+
+/// What policy knows of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerFacts {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The highest class of a request that it may send.
+    pub highest_class: DataClass,
+    /// The lowest class that its requests have, where it raises them.
+    pub class: Option<DataClass>,
+    /// The routes that it may use, by name; `None` allows all.
+    pub routes: Option<Vec<Arc<str>>>,
+}
+
+impl CallerFacts {
+    /// Whether it may use the route of this name.
+    pub fn may_use(&self, route: &str) -> bool {
+        self.routes.as_ref().is_none_or(|routes| routes.iter().any(|name| &**name == route))
+    }
+}
+
+/// What policy knows of a backend at the time of a request.
+#[derive(Clone, Debug)]
+pub struct BackendFacts<'a> {
+    /// What it offers.
+    pub offer: &'a Offer,
+    /// How it is now.
+    pub health: Health,
+    /// How many tokens the prompt has for it; `None` where they could not be counted.
+    pub prompt: Option<PromptCount>,
+    /// How many tokens each choice is expected to have: the caller's bound, or an estimate.
+    pub expected_output_tokens: u64,
+    /// Its mean time to the first token, where it was measured.
+    pub first_token: Option<Duration>,
+}
+
+impl BackendFacts<'_> {
+    /// What the request is expected to cost here: the prompt once, the answer for each choice. A prompt
+    /// that could not be counted adds nothing.
+    pub(crate) fn estimated_cost(&self, choices: u32) -> NanoUsd {
+        self.offer.price.of(&Usage {
+            prompt_tokens: self.prompt.map_or(0, PromptCount::tokens),
+            completion_tokens: self.expected_output_tokens.saturating_mul(u64::from(choices)),
+            ..Usage::default()
+        })
+    }
+}
+
+/// The class of a request on a route: the highest of the route's, its caller's and its header's.
+pub fn class_of(route: &Route, asking: &Asking<'_>) -> DataClass {
+    let raised = [asking.caller.and_then(|caller| caller.class), asking.header_class];
+    raised.into_iter().flatten().fold(route.class, DataClass::max)
+}
