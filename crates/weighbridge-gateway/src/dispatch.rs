@@ -144,3 +144,6 @@ impl Core {
         Failure::new(FailureKind::Timeout(Stage::Total), format!("no backend began to answer within {seconds} s"))
     }
 }
+
+#[cfg(test)]
+mod tests;
