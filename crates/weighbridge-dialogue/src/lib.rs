@@ -1,1 +1,17 @@
-//! Text to and from a model: chat templates, tool-call formats.
+//! Text to and from a model, without its weights: a [`Request`](weighbridge_backend::Request) becomes a
+//! [`Conversation`], a [`ChatTemplate`] writes it as the prompt that the model was trained on, and a
+//! [`ToolCallParser`] finds the calls in what the model writes back.
+//!
+//! Everything here is plain computation on text: no async, no clock, no files. Templates come with
+//! checkpoints and conversations with requests, so both are held to bounds and neither can panic.
+
+mod conversation;
+mod json;
+mod python;
+mod source;
+mod template;
+mod tools;
+
+pub use conversation::{Conversation, conversation};
+pub use template::{ChatTemplate, TemplateError};
+pub use tools::{Piece, ToolCallParser, ToolFormat};
