@@ -1,1 +1,36 @@
 //! Checkpoints: config, weights, tokenizer, and the forward pass.
+//!
+//! A [`Checkpoint`] is opened by its headers: a Hugging Face folder or a GGUF file becomes a [`DecoderSpec`], plain
+//! data from a family's short file, and a table of stored tensors. [`Checkpoint::load`] turns those into a
+//! [`Decoder`], whose blocks compute whatever the spec says. What belongs to a sequence is in its [`KvCache`].
+//! This crate knows no scheduler and no async.
+
+mod blocks;
+mod bytes;
+mod cache;
+mod checkpoint;
+mod compute;
+mod decoder;
+mod element;
+mod evaluate;
+mod families;
+mod gguf;
+mod load;
+mod logits;
+mod parts;
+mod spec;
+mod tokenizer;
+mod weights;
+
+pub use cache::KvCache;
+pub use checkpoint::{ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, Summary};
+pub use compute::{Compute, UnknownCompute};
+pub use decoder::{ComputeError, Decoder, Rows};
+pub use evaluate::{Evaluation, evaluate};
+pub use families::SpecError;
+pub use gguf::GgufError;
+pub use load::LoadProgress;
+pub use logits::Logits;
+pub use spec::{AttentionSpec, DecoderSpec, FeedForwardSpec, LayerSpec, RopeScaling, RopeSpec, RopeStyle, Span};
+pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
+pub use weights::WeightError;

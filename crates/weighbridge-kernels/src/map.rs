@@ -1,0 +1,91 @@
+//! Files as slices.
+//!
+//! A checkpoint is gigabytes of which a start touches a few; mapped, its pages come in when they are read,
+//! are shared between processes, and go when memory is short.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+/// The bytes of a file, read-only, as they were when it was opened.
+///
+/// The file must stay as it is while it is mapped: a change shows through, and a read past the end of a file that
+/// was cut short ends the process (SIGBUS). So checkpoints are replaced by renaming, never by writing into them.
+#[derive(Debug)]
+pub struct MappedFile {
+    map: Mmap,
+}
+
+impl MappedFile {
+    /// Maps the whole of the file at `path`.
+    ///
+    /// # Errors
+    /// Where the file cannot be opened or mapped, and where `path` is a folder, a pipe or a device, whose length
+    /// says nothing about their bytes.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Asked before opening, since opening a pipe waits for whoever writes to it.
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let file = File::open(path)?;
+        // SAFETY: the map is read-only and private to this value, its length is the file's own as the kernel
+        // reports it, and the slice lent out lives no longer than the map. That nobody writes into the file
+        // meanwhile no program can prove; it is the condition that this type's documentation states.
+        let map = unsafe { Mmap::map(&file)? };
+        Ok(Self { map })
+    }
+}
+
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(contents: &[u8]) -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        fs::write(&path, contents)?;
+        assert_eq!(&*MappedFile::open(&path)?, contents);
+        Ok(())
+    }
+
+    #[test]
+    fn a_mapped_file_holds_the_bytes_of_the_file() -> io::Result<()> {
+        check(b"x")?;
+        check(&[7; 100_000])
+    }
+
+    #[test]
+    fn an_empty_file_is_an_empty_slice() -> io::Result<()> {
+        check(b"")
+    }
+
+    #[test]
+    fn a_folder_or_a_missing_file_is_an_error() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        assert!(MappedFile::open(folder.path()).is_err());
+        assert!(MappedFile::open(&folder.path().join("absent")).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_map_outlives_the_name_of_its_file() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        fs::write(&path, b"still here")?;
+        let map = MappedFile::open(&path)?;
+        fs::remove_file(&path)?;
+        assert_eq!(&*map, b"still here");
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The parts of a decoder's computation, each once for all families, in candle's operators and float32: plain enough
+//! to check against the papers, exact enough to be the oracle of faster ones.
+
+pub(crate) mod attention;
+pub(crate) mod embedding;
+pub(crate) mod feed_forward;
+pub(crate) mod linear;
+pub(crate) mod mask;
+pub(crate) mod norm;
+pub(crate) mod rope;
+pub(crate) mod single;

@@ -1,0 +1,24 @@
+//! Token ids to rows.
+
+use std::sync::Arc;
+
+use candle_core::quantized::QTensor;
+use candle_core::{Device, Result, Tensor};
+
+/// The embedding table `[vocabulary, hidden]`, in float32 or in the blocks of the file.
+#[derive(Debug)]
+pub(crate) enum Embedding {
+    Dense(Tensor),
+    Packed(Arc<QTensor>),
+}
+
+impl Embedding {
+    /// The rows of `tokens`, all of which must be within the vocabulary: `[tokens, hidden]`.
+    pub(crate) fn forward(&self, tokens: &[u32]) -> Result<Tensor> {
+        let ids = Tensor::new(tokens, &Device::Cpu)?;
+        match self {
+            Self::Dense(table) => table.index_select(&ids, 0),
+            Self::Packed(table) => table.embedding(&ids),
+        }
+    }
+}

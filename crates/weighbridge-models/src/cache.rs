@@ -1,0 +1,151 @@
+//! Keys and values of the tokens that a sequence has been through.
+
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::spec::{AttentionSpec, DecoderSpec};
+
+/// Tokens that a cache has room for once it holds any.
+const TOKENS_MIN: usize = 64;
+
+/// The keys and values of one sequence, in float32, for every layer of one decoder.
+///
+/// Room grows by doubling, up to the model's context and only then by need, so that a token is copied about once.
+/// Not `Clone`: its memory is written in place.
+#[derive(Debug)]
+pub struct KvCache {
+    layers: Vec<LayerCache>,
+    tokens: usize,
+    announced: usize,
+    context: usize,
+}
+
+/// Keys and values of one layer; no room before the first token.
+#[derive(Debug)]
+pub(crate) struct LayerCache {
+    kv_heads: usize,
+    head_dim: usize,
+    room: Option<Room>,
+}
+
+/// `[kv_heads, capacity, head_dim]` each.
+#[derive(Debug)]
+struct Room {
+    keys: Tensor,
+    values: Tensor,
+}
+
+impl KvCache {
+    pub(crate) fn new(spec: &DecoderSpec) -> Self {
+        let layers = spec.layers.iter().map(|layer| LayerCache::new(&layer.attention)).collect();
+        Self { layers, tokens: 0, announced: 0, context: spec.context }
+    }
+
+    /// Tokens it holds, which is the position of the next one.
+    pub fn len(&self) -> usize {
+        self.tokens
+    }
+
+    /// Whether it holds no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.tokens == 0
+    }
+
+    /// Forgets all tokens and what was announced, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.tokens = 0;
+        self.announced = 0;
+    }
+
+    /// Says how many tokens the prompt has in all, before it comes in several steps.
+    ///
+    /// Only models whose rotary base depends on the length of the sequence
+    /// ([`RopeScaling::Dynamic`](crate::RopeScaling::Dynamic)) ask for it: with it, a prompt in chunks gives what it
+    /// gives in one step.
+    pub fn announce(&mut self, prompt_tokens: usize) {
+        self.announced = prompt_tokens;
+    }
+
+    /// Bytes of memory held, room not yet used included.
+    pub fn bytes(&self) -> u64 {
+        let rooms = self.layers.iter().filter_map(|layer| layer.room.as_ref());
+        rooms.map(|room| 4 * (room.keys.elem_count() + room.values.elem_count()) as u64).sum()
+    }
+
+    /// The length that a dynamic rotary base goes by while `tokens` more are computed.
+    pub(crate) fn rope_length(&self, tokens: usize) -> usize {
+        self.announced.max(self.tokens + tokens)
+    }
+
+    /// Whether it was made for a decoder of this spec.
+    pub(crate) fn fits(&self, spec: &DecoderSpec) -> bool {
+        let fits = |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.fits(&layer.attention);
+        self.layers.len() == spec.layers.len() && self.layers.iter().zip(&spec.layers).all(fits)
+    }
+
+    /// Makes room for `tokens` more.
+    pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
+        let needed = self.tokens + tokens;
+        for layer in &mut self.layers {
+            layer.reserve(self.tokens, needed, self.context)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn layer(&mut self, index: usize) -> &mut LayerCache {
+        &mut self.layers[index]
+    }
+
+    /// Counts the tokens that a step has written to every layer.
+    pub(crate) fn advance(&mut self, tokens: usize) {
+        self.tokens += tokens;
+    }
+}
+
+impl LayerCache {
+    fn new(spec: &AttentionSpec) -> Self {
+        Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, room: None }
+    }
+
+    fn fits(&self, spec: &AttentionSpec) -> bool {
+        self.kv_heads == spec.kv_heads && self.head_dim == spec.head_dim
+    }
+
+    fn reserve(&mut self, held: usize, needed: usize, context: usize) -> Result<()> {
+        let capacity = self.room.as_ref().map_or(Ok(0), |room| room.keys.dim(1))?;
+        if needed <= capacity {
+            return Ok(());
+        }
+        let shape = (self.kv_heads, needed.max((2 * capacity).max(TOKENS_MIN).min(context)), self.head_dim);
+        let keys = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+        let values = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+        if held > 0 {
+            keys.slice_set(&self.keys(&(0..held))?.contiguous()?, 1, 0)?;
+            values.slice_set(&self.values(&(0..held))?.contiguous()?, 1, 0)?;
+        }
+        self.room = Some(Room { keys, values });
+        Ok(())
+    }
+
+    /// Writes `[kv_heads, tokens, head_dim]` behind the first `past` tokens, for which room was reserved.
+    pub(crate) fn write(&mut self, keys: &Tensor, values: &Tensor, past: usize) -> Result<()> {
+        let room = self.room()?;
+        room.keys.slice_set(keys, 1, past)?;
+        room.values.slice_set(values, 1, past)
+    }
+
+    /// `[kv_heads, positions, head_dim]`, a view.
+    pub(crate) fn keys(&self, positions: &Range<usize>) -> Result<Tensor> {
+        self.room()?.keys.narrow(1, positions.start, positions.len())
+    }
+
+    /// `[kv_heads, positions, head_dim]`, a view.
+    pub(crate) fn values(&self, positions: &Range<usize>) -> Result<Tensor> {
+        self.room()?.values.narrow(1, positions.start, positions.len())
+    }
+
+    fn room(&self) -> Result<&Room> {
+        self.room.as_ref().ok_or_else(|| candle_core::Error::Msg("the cache has no room".to_owned()))
+    }
+}

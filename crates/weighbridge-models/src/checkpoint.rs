@@ -1,0 +1,249 @@
+//! Checkpoints: a folder as published on Hugging Face, or one GGUF file, opened by their headers.
+
+mod files;
+mod folder;
+mod gguf;
+mod memory;
+mod summary;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use thiserror::Error;
+
+pub use self::summary::Summary;
+use crate::compute::Compute;
+use crate::decoder::Decoder;
+use crate::families::SpecError;
+use crate::gguf::{Gguf, GgufError};
+use crate::load::{self, LoadProgress};
+use crate::spec::DecoderSpec;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::weights::{WeightError, Weights};
+
+/// A checkpoint whose headers are read and checked: its weights are all there, in the shapes that its config says.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Checkpoint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    spec: DecoderSpec,
+    weights: Weights,
+    container: Container,
+    chat_template: Option<ChatTemplateSource>,
+    stop_tokens: Vec<u32>,
+    generation_defaults: GenerationDefaults,
+    licence: Option<String>,
+    file_bytes: u64,
+    tokenizer: OnceLock<Tokenizer>,
+}
+
+/// Where the tokenizer comes from once it is asked for.
+enum Container {
+    Folder(files::Files),
+    Gguf(Gguf),
+}
+
+/// The text of a chat template and the special tokens it may speak of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatTemplateSource {
+    /// Jinja, as the model's makers wrote it.
+    pub template: String,
+    /// Such as `("bos_token", "<s>")`.
+    pub special_tokens: Vec<(String, String)>,
+}
+
+/// How the model's makers would sample, where they say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GenerationDefaults {
+    /// Divides the logits.
+    pub temperature: Option<f64>,
+    /// Keeps the likeliest tokens up to this share of probability.
+    pub top_p: Option<f64>,
+    /// Keeps so many of the likeliest tokens.
+    pub top_k: Option<u32>,
+}
+
+/// Why a checkpoint cannot be used: which one, and what is wrong with it.
+#[derive(Debug)]
+pub struct CheckpointError {
+    checkpoint: String,
+    /// Boxed, for errors are rare and every `Result` has room for one.
+    problem: Box<CheckpointProblem>,
+}
+
+/// What is wrong with a checkpoint.
+#[derive(Debug, Error)]
+pub enum CheckpointProblem {
+    /// A file cannot be read.
+    #[error("could not read {file}: {reason}")]
+    File {
+        /// Its name within the checkpoint.
+        file: String,
+        /// What the system says.
+        reason: io::Error,
+    },
+    /// A file that must be there is not.
+    #[error("there is no {0} in it; a checkpoint is a folder with config.json and safetensors, or a .gguf file")]
+    MissingFile(String),
+    /// A file is not what its name says.
+    #[error("{file} {problem}")]
+    Malformed {
+        /// Its name within the checkpoint.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The config describes nothing that can be computed.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The tensors are not those of the config.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// The GGUF file is broken.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// The tokenizer cannot be built.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+impl CheckpointProblem {
+    fn malformed(file: &str, problem: impl Into<String>) -> Self {
+        Self::Malformed { file: file.to_owned(), problem: problem.into() }
+    }
+}
+
+impl CheckpointError {
+    /// What is wrong, without the name of the checkpoint.
+    pub fn problem(&self) -> &CheckpointProblem {
+        &self.problem
+    }
+}
+
+impl fmt::Display for CheckpointError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not use the checkpoint {}: {}", self.checkpoint, self.problem)
+    }
+}
+
+// The message holds the whole story, so there is no source that a log would repeat.
+impl std::error::Error for CheckpointError {}
+
+impl Checkpoint {
+    /// Opens a folder with `config.json` and safetensors, or a `.gguf` file. Reads headers only; of safetensors and
+    /// GGUF nothing but what is needed to know the rest.
+    ///
+    /// # Errors
+    /// Where a file is missing or broken, and where the model is of a family, shape or type that is not supported:
+    /// the message names it.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let opened = if path.is_dir() { folder::open(files::Files::at(path)) } else { gguf::open(path) };
+        Self::named(path.display().to_string(), opened)
+    }
+
+    /// Opens a folder that is carried in the binary: `("config.json", bytes)` and so on.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_memory(name: &str, files: &'static [(&'static str, &'static [u8])]) -> Result<Self, CheckpointError> {
+        Self::named(name.to_owned(), folder::open(files::Files::carried(name, files)))
+    }
+
+    fn named(checkpoint: String, opened: Result<Inner, CheckpointProblem>) -> Result<Self, CheckpointError> {
+        match opened {
+            Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
+            Err(problem) => Err(CheckpointError { checkpoint, problem: Box::new(problem) }),
+        }
+    }
+
+    /// The decoder it holds the weights of.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.inner.spec
+    }
+
+    /// What there is to say about it.
+    pub fn summary(&self) -> Summary {
+        summary::summary(&self.inner)
+    }
+
+    /// Its tokenizer, built at the first call.
+    ///
+    /// # Errors
+    /// Where the checkpoint has none, or one that cannot be built.
+    pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
+        if let Some(tokenizer) = self.inner.tokenizer.get() {
+            return Ok(tokenizer.clone());
+        }
+        let built = match &self.inner.container {
+            Container::Folder(files) => folder::tokenizer(files),
+            Container::Gguf(file) => Tokenizer::from_gguf(file).map_err(CheckpointProblem::from),
+        };
+        let tokenizer = built.map_err(|problem| self.error(problem))?;
+        Ok(self.inner.tokenizer.get_or_init(|| tokenizer).clone())
+    }
+
+    /// Its chat template, where it has one.
+    pub fn chat_template(&self) -> Option<ChatTemplateSource> {
+        self.inner.chat_template.clone()
+    }
+
+    /// Tokens that end an answer, in ascending order: those that config and metadata name, and those of well-known
+    /// name that the vocabulary marks as control tokens.
+    pub fn stop_tokens(&self) -> &[u32] {
+        &self.inner.stop_tokens
+    }
+
+    /// How the model's makers would sample; empty where they do not say, or say not to.
+    pub fn generation_defaults(&self) -> GenerationDefaults {
+        self.inner.generation_defaults
+    }
+
+    /// Bytes that it takes to compute one sequence of `context` tokens: weights, keys and values, and what a step
+    /// works in. An estimate for planning, meant to be high rather than low.
+    pub fn memory_needed(&self, compute: Compute, context: u32) -> u64 {
+        memory::needed(&self.inner.spec, &self.inner.weights, compute, context)
+    }
+
+    /// Reads the weights, reporting progress after each tensor.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    pub fn load(&self, compute: Compute, progress: &mut dyn FnMut(LoadProgress)) -> Result<Decoder, CheckpointError> {
+        let loaded = load::load(&self.inner.spec, &self.inner.weights, compute, progress);
+        loaded.map_err(|problem| self.error(problem.into()))
+    }
+
+    fn error(&self, problem: CheckpointProblem) -> CheckpointError {
+        CheckpointError { checkpoint: self.inner.name.clone(), problem: Box::new(problem) }
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint").field("name", &self.inner.name).finish_non_exhaustive()
+    }
+}
+
+/// Tokens by which models end a turn. Where a vocabulary marks one as a control token it ends an answer, whether or
+/// not the config remembers to say so.
+const END_OF_TURN: [&str; 5] = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"];
+
+/// The stop tokens: those named, and the control tokens that end a turn; all within the vocabulary.
+fn stop_tokens<'a>(
+    named: impl IntoIterator<Item = u64>,
+    control: impl IntoIterator<Item = (u64, &'a str)>,
+    vocabulary: usize,
+) -> Vec<u32> {
+    let ends = control.into_iter().filter(|(_, token)| END_OF_TURN.contains(token)).map(|(id, _)| id);
+    let all = named.into_iter().chain(ends).filter(|&id| id < vocabulary as u64);
+    let mut tokens: Vec<u32> = all.filter_map(|id| u32::try_from(id).ok()).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    tokens
+}

@@ -1,0 +1,56 @@
+//! How much memory a model takes to compute.
+
+use candle_core::quantized::GgmlDType;
+
+use crate::compute::Compute;
+use crate::element::Form;
+use crate::parts::Part;
+use crate::spec::DecoderSpec;
+use crate::weights::{Stored, Weights};
+
+/// Tokens of the largest step that is planned for.
+const STEP_TOKENS: u64 = 512;
+/// Queries that attend at once (see `blocks::mask`).
+const ATTENTION_ROWS: u64 = 128;
+
+/// Bytes of weights, of keys and values for `context` tokens, and of what a step works in.
+pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, compute: Compute, context: u32) -> u64 {
+    let parts = weights.check(spec).unwrap_or_default();
+    let weights: u64 = parts.iter().map(|(part, stored)| weight(*part, stored, compute)).sum();
+    weights + spec.kv_bytes_per_token() * u64::from(context) + workspace(spec, u64::from(context))
+}
+
+fn weight(part: Part, stored: &Stored, compute: Compute) -> u64 {
+    let count = stored.count();
+    match (compute, stored.element.form()) {
+        (Compute::Quantized, Form::Blocks(kind)) => {
+            let copy = if part == Part::Embedding { 0 } else { repacked(kind, count) };
+            stored.range.len() as u64 + copy
+        }
+        _ => 4 * count,
+    }
+}
+
+/// The copy that candle 0.11 keeps of a matrix in tiles for its faster products on x86, beside the original: 6 bits a
+/// weight of Q4_K, 10 of Q6_K, 8.5 of Q8_0, none of others.
+fn repacked(kind: GgmlDType, count: u64) -> u64 {
+    match kind {
+        GgmlDType::Q4K => count * 6 / 8,
+        GgmlDType::Q6K => count * 10 / 8,
+        GgmlDType::Q8_0 => count * 17 / 16,
+        _ => 0,
+    }
+}
+
+/// The tensors that are alive at once in the widest places of a step: feed-forward, attention, head.
+fn workspace(spec: &DecoderSpec, context: u64) -> u64 {
+    let rows = STEP_TOKENS.min(context);
+    let layer = |layer: &crate::spec::LayerSpec| {
+        let inner = 4 * layer.feed_forward.inner as u64 * rows;
+        let scores = 3 * layer.attention.heads as u64 * ATTENTION_ROWS.min(rows) * context;
+        let heads = 4 * layer.attention.query_width() as u64 * rows;
+        inner.max(scores + heads)
+    };
+    let widest = spec.layers.iter().map(layer).max().unwrap_or(0);
+    4 * (widest + 4 * spec.hidden as u64 * rows + 2 * spec.vocabulary as u64)
+}

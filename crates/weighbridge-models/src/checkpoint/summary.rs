@@ -1,0 +1,71 @@
+//! What there is to say about a checkpoint.
+
+use std::collections::BTreeMap;
+
+use super::Inner;
+
+/// A checkpoint in a few words and numbers, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Of the folder, or of the file without its ending.
+    pub name: String,
+    /// Such as `llama`.
+    pub architecture: String,
+    /// Weights in all; a head that is the embedding counts once.
+    pub parameters: u64,
+    /// The types of the matrices, the most used first: `BF16`, `Q4_1 + Q8_0`.
+    pub quantisation: String,
+    /// For each stored type, how many weights it holds, most first.
+    pub tensors: Vec<(String, u64)>,
+    /// Positions the model was trained for.
+    pub context: u32,
+    /// Token ids.
+    pub vocabulary: u32,
+    /// Layers.
+    pub layers: u32,
+    /// Width of the residual stream.
+    pub hidden: u32,
+    /// Where the checkpoint names one.
+    pub licence: Option<String>,
+    /// Of the files that hold the weights.
+    pub file_bytes: u64,
+}
+
+pub(super) fn summary(inner: &Inner) -> Summary {
+    let spec = &inner.spec;
+    // Every one was found when the checkpoint was opened.
+    let parts = inner.weights.check(spec).unwrap_or_default();
+    let stored = || parts.iter().map(|(_, stored)| *stored);
+    let counted = by_type(stored().map(|it| (it.element.name(), it.count())));
+    // Norms and biases are float32 whatever the file is quantised to.
+    let matrices = by_type(stored().filter(|it| it.shape.len() > 1).map(|it| (it.element.name(), it.count())));
+    let names: Vec<_> = matrices.into_iter().map(|(name, _)| name).collect();
+    Summary {
+        name: inner.name.clone(),
+        architecture: spec.architecture.clone(),
+        parameters: counted.iter().map(|(_, count)| count).sum(),
+        quantisation: names.join(" + "),
+        tensors: counted,
+        context: saturated(spec.context),
+        vocabulary: saturated(spec.vocabulary),
+        layers: saturated(spec.layers.len()),
+        hidden: saturated(spec.hidden),
+        licence: inner.licence.clone(),
+        file_bytes: inner.file_bytes,
+    }
+}
+
+/// Sums by name, largest first.
+fn by_type(counts: impl Iterator<Item = (&'static str, u64)>) -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::new();
+    for (name, count) in counts {
+        *sums.entry(name).or_insert(0) += count;
+    }
+    let mut sums: Vec<_> = sums.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    sums.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    sums
+}
+
+fn saturated(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,162 @@
+//! The decoder: a spec with its weights, and the forward pass.
+
+use candle_core::Tensor;
+use thiserror::Error;
+
+use crate::blocks::attention::Attention;
+use crate::blocks::embedding::Embedding;
+use crate::blocks::feed_forward::FeedForward;
+use crate::blocks::linear::Linear;
+use crate::blocks::mask;
+use crate::blocks::mask::View;
+use crate::blocks::norm::RmsNorm;
+use crate::blocks::rope::Rope;
+use crate::blocks::rope::Turns;
+use crate::cache::KvCache;
+use crate::logits::Logits;
+use crate::spec::{DecoderSpec, Span};
+
+/// Why a step was not computed. The cache is as it was before.
+#[derive(Debug, Error)]
+pub enum ComputeError {
+    /// Nothing to compute.
+    #[error("a step needs at least one token")]
+    NoTokens,
+    /// A token that the model does not have.
+    #[error("token {token} is outside the vocabulary of {vocabulary}")]
+    TokenOutOfRange {
+        /// The token.
+        token: u32,
+        /// Tokens that there are.
+        vocabulary: usize,
+    },
+    /// The cache was made by another decoder.
+    #[error("the cache belongs to another model")]
+    ForeignCache,
+    /// The tensor library failed, for want of memory in all likelihood.
+    #[error("the forward pass failed")]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// Which tokens of a step get logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Every one.
+    All,
+    /// The last one.
+    Last,
+    /// None: a chunk of a prompt that others follow. Skips the head, the largest matrix of a small model.
+    None,
+}
+
+/// A model ready to compute, shared by reference between threads; what belongs to a sequence is in its [`KvCache`].
+#[derive(Debug)]
+pub struct Decoder {
+    pub(crate) spec: DecoderSpec,
+    pub(crate) embedding: Embedding,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) final_norm: RmsNorm,
+    pub(crate) head: Linear,
+    /// The distinct rotary embeddings.
+    pub(crate) ropes: Vec<Rope>,
+    /// The distinct spans.
+    pub(crate) spans: Vec<Span>,
+}
+
+/// One layer with its weights.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) attention_norm: RmsNorm,
+    pub(crate) attention: Attention,
+    pub(crate) feed_forward_norm: RmsNorm,
+    pub(crate) feed_forward: FeedForward,
+    /// Its place in the decoder's `ropes`.
+    pub(crate) rope: usize,
+    /// Its place in the decoder's `spans`.
+    pub(crate) span: usize,
+}
+
+impl Decoder {
+    /// What it computes.
+    pub fn spec(&self) -> &DecoderSpec {
+        &self.spec
+    }
+
+    /// An empty cache for one sequence.
+    pub fn new_cache(&self) -> KvCache {
+        KvCache::new(&self.spec)
+    }
+
+    /// Computes `tokens`, which follow those in the cache, appends them to it, and gives the logits of `rows`.
+    ///
+    /// A token sees itself and what came before, so the logits of a token do not depend on how the tokens are cut
+    /// into steps, but for rounding. The model's trained context is not enforced here.
+    ///
+    /// # Errors
+    /// [`ComputeError`]; the cache then holds what it held before.
+    pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Logits, ComputeError> {
+        self.check(tokens, cache)?;
+        cache.reserve(tokens.len())?;
+        let step = self.step(tokens.len(), cache)?;
+
+        let mut x = self.embedding.forward(tokens)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, &step, cache, index)?;
+        }
+        let logits = self.logits(x, rows)?;
+        cache.advance(tokens.len());
+        Ok(logits)
+    }
+
+    fn check(&self, tokens: &[u32], cache: &KvCache) -> Result<(), ComputeError> {
+        let vocabulary = self.spec.vocabulary;
+        if tokens.is_empty() {
+            return Err(ComputeError::NoTokens);
+        }
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(ComputeError::TokenOutOfRange { token, vocabulary });
+        }
+        if !cache.fits(&self.spec) {
+            return Err(ComputeError::ForeignCache);
+        }
+        Ok(())
+    }
+
+    fn step(&self, tokens: usize, cache: &KvCache) -> candle_core::Result<Step> {
+        let past = cache.len();
+        let length = cache.rope_length(tokens);
+        let turns = self.ropes.iter().map(|rope| rope.turns(past..past + tokens, length)).collect::<Result<_, _>>()?;
+        let views = self.spans.iter().map(|&span| mask::views(tokens, past, span)).collect::<Result<_, _>>()?;
+        Ok(Step { past, turns, views })
+    }
+
+    fn logits(&self, x: Tensor, rows: Rows) -> candle_core::Result<Logits> {
+        let wanted = match rows {
+            Rows::All => x,
+            Rows::Last => x.narrow(0, x.dim(0)? - 1, 1)?,
+            Rows::None => return Ok(Logits::none(self.spec.vocabulary)),
+        };
+        let logits = self.head.forward(&self.final_norm.forward(&wanted)?)?;
+        Ok(Logits::new(logits.flatten_all()?.to_vec1()?, self.spec.vocabulary))
+    }
+}
+
+/// What all layers of a step share, computed once.
+struct Step {
+    past: usize,
+    /// For each of the decoder's ropes.
+    turns: Vec<Turns>,
+    /// For each of the decoder's spans.
+    views: Vec<Vec<View>>,
+}
+
+impl Layer {
+    /// `[tokens, hidden]` to the same.
+    fn forward(&self, x: Tensor, step: &Step, cache: &mut KvCache, index: usize) -> candle_core::Result<Tensor> {
+        let (turns, views) = (&step.turns[self.rope], &step.views[self.span]);
+        let normed = self.attention_norm.forward(&x)?;
+        let x = (x + self.attention.forward(&normed, turns, views, cache.layer(index), step.past)?)?;
+        let normed = self.feed_forward_norm.forward(&x)?;
+        &x + self.feed_forward.forward(&normed)?
+    }
+}

@@ -1,0 +1,117 @@
+//! What the numbers of a tensor are stored as.
+
+use candle_core::quantized::GgmlDType;
+
+/// A stored type. Those that candle cannot expand are known by name and size, so that a file that holds one is
+/// refused for that reason and by that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ElementType {
+    name: &'static str,
+    /// Numbers in one block.
+    block: usize,
+    /// Bytes of one block.
+    block_bytes: usize,
+    form: Form,
+}
+
+/// How its blocks become float32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    F32,
+    F16,
+    Bf16,
+    /// One of ggml's block formats that candle knows.
+    Blocks(GgmlDType),
+    /// Known, but nothing here expands it.
+    Unsupported,
+}
+
+impl ElementType {
+    pub(crate) const F32: Self = Self::plain("F32", 4, Form::F32);
+    pub(crate) const F16: Self = Self::plain("F16", 2, Form::F16);
+    pub(crate) const BF16: Self = Self::plain("BF16", 2, Form::Bf16);
+
+    const fn plain(name: &'static str, bytes: usize, form: Form) -> Self {
+        Self { name, block: 1, block_bytes: bytes, form }
+    }
+
+    const fn blocks(name: &'static str, block: usize, block_bytes: usize, kind: GgmlDType) -> Self {
+        Self { name, block, block_bytes, form: Form::Blocks(kind) }
+    }
+
+    /// A type that can be located but not computed.
+    pub(crate) const fn unsupported(name: &'static str, block: usize, block_bytes: usize) -> Self {
+        Self { name, block, block_bytes, form: Form::Unsupported }
+    }
+
+    /// The type that ggml numbers so, with the sizes of `ggml-common.h`.
+    ///
+    /// # Errors
+    /// The number itself, where nothing is known by it.
+    pub(crate) fn from_gguf(number: u32) -> Result<Self, u32> {
+        Ok(match number {
+            0 => Self::F32,
+            1 => Self::F16,
+            2 => Self::blocks("Q4_0", 32, 18, GgmlDType::Q4_0),
+            3 => Self::blocks("Q4_1", 32, 20, GgmlDType::Q4_1),
+            6 => Self::blocks("Q5_0", 32, 22, GgmlDType::Q5_0),
+            7 => Self::blocks("Q5_1", 32, 24, GgmlDType::Q5_1),
+            8 => Self::blocks("Q8_0", 32, 34, GgmlDType::Q8_0),
+            9 => Self::unsupported("Q8_1", 32, 36),
+            10 => Self::blocks("Q2_K", 256, 84, GgmlDType::Q2K),
+            11 => Self::blocks("Q3_K", 256, 110, GgmlDType::Q3K),
+            12 => Self::blocks("Q4_K", 256, 144, GgmlDType::Q4K),
+            13 => Self::blocks("Q5_K", 256, 176, GgmlDType::Q5K),
+            14 => Self::blocks("Q6_K", 256, 210, GgmlDType::Q6K),
+            15 => Self::unsupported("Q8_K", 256, 292),
+            16 => Self::unsupported("IQ2_XXS", 256, 66),
+            17 => Self::unsupported("IQ2_XS", 256, 74),
+            18 => Self::unsupported("IQ3_XXS", 256, 98),
+            19 => Self::unsupported("IQ1_S", 256, 50),
+            20 => Self::unsupported("IQ4_NL", 32, 18),
+            21 => Self::unsupported("IQ3_S", 256, 110),
+            22 => Self::unsupported("IQ2_S", 256, 82),
+            23 => Self::unsupported("IQ4_XS", 256, 136),
+            24 => Self::unsupported("I8", 1, 1),
+            25 => Self::unsupported("I16", 1, 2),
+            26 => Self::unsupported("I32", 1, 4),
+            27 => Self::unsupported("I64", 1, 8),
+            28 => Self::unsupported("F64", 1, 8),
+            29 => Self::unsupported("IQ1_M", 256, 56),
+            30 => Self::BF16,
+            34 => Self::unsupported("TQ1_0", 256, 54),
+            35 => Self::unsupported("TQ2_0", 256, 66),
+            39 => Self::unsupported("MXFP4", 32, 17),
+            other => return Err(other),
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn form(self) -> Form {
+        self.form
+    }
+
+    /// Whether something here can compute it.
+    pub(crate) fn is_supported(self) -> bool {
+        self.form != Form::Unsupported
+    }
+
+    /// Bytes of a tensor of this shape, outermost dimension first.
+    ///
+    /// # Errors
+    /// What is wrong with the shape: rows that are no whole number of blocks, or a size that no machine holds.
+    pub(crate) fn bytes_of(self, shape: &[usize]) -> Result<usize, String> {
+        let row = shape.last().copied().unwrap_or(1);
+        if !row.is_multiple_of(self.block) {
+            return Err(format!("has rows of {row} numbers, but {} comes in blocks of {}", self.name, self.block));
+        }
+        shape
+            .iter()
+            .try_fold(1_usize, |product, &size| product.checked_mul(size))
+            .and_then(|count| (count / self.block).checked_mul(self.block_bytes))
+            .ok_or_else(|| "has dimensions whose product overflows".to_owned())
+    }
+}

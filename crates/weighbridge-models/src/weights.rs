@@ -1,0 +1,180 @@
+//! The stored tensors of a checkpoint, whatever container they came in.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use candle_core::quantized::{QStorage, QTensor};
+use candle_core::{Device, Tensor};
+use thiserror::Error;
+
+use crate::bytes::Bytes;
+use crate::element::{ElementType, Form};
+use crate::parts::{Names, Part};
+use crate::spec::DecoderSpec;
+
+/// What is wrong with the tensors of a checkpoint.
+#[derive(Debug, Error)]
+pub enum WeightError {
+    /// A tensor that the architecture needs is not there.
+    #[error("there is no tensor `{0}`")]
+    Missing(String),
+    /// A tensor has another shape than the config says.
+    #[error("tensor `{name}` has the shape {found:?}, where the config says {wanted:?}")]
+    Shape {
+        /// The tensor.
+        name: String,
+        /// In the file, outermost dimension first.
+        found: Vec<usize>,
+        /// By the config.
+        wanted: Vec<usize>,
+    },
+    /// A tensor is stored in a type that cannot be computed.
+    #[error("tensor `{name}` is stored as {element}, which is not supported yet")]
+    Element {
+        /// The tensor.
+        name: String,
+        /// The type's name.
+        element: String,
+    },
+    /// The tensor library refused it.
+    #[error("could not read tensor `{name}`")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What it said.
+        source: candle_core::Error,
+    },
+}
+
+/// One tensor as it lies in its file. Its range is known to be within the file and as long as shape and type say.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) bytes: Bytes,
+    pub(crate) range: Range<usize>,
+    pub(crate) element: ElementType,
+    /// Outermost dimension first.
+    pub(crate) shape: Vec<usize>,
+}
+
+/// All tensors of a checkpoint, with the names by which a decoder asks for them.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pub(crate) tensors: HashMap<String, Stored>,
+    pub(crate) names: Names,
+}
+
+impl Stored {
+    pub(crate) fn count(&self) -> u64 {
+        self.shape.iter().map(|&size| size as u64).product()
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.bytes[self.range.clone()]
+    }
+
+    /// As float32, expanded where it was packed.
+    fn dense(&self) -> candle_core::Result<Tensor> {
+        let data = self.data();
+        let numbers: Vec<f32> = match self.element.form() {
+            Form::F32 => data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
+            Form::F16 => data.as_chunks().0.iter().map(|&bytes| half_to_f32(u16::from_le_bytes(bytes))).collect(),
+            Form::Bf16 => data
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
+                .collect(),
+            Form::Blocks(_) => return self.packed()?.dequantize(&Device::Cpu),
+            Form::Unsupported => candle_core::bail!("{} cannot be expanded", self.element.name()),
+        };
+        Tensor::from_vec(numbers, self.shape.as_slice(), &Device::Cpu)
+    }
+
+    fn packed(&self) -> candle_core::Result<QTensor> {
+        let Form::Blocks(kind) = self.element.form() else {
+            candle_core::bail!("{} is not a block format", self.element.name())
+        };
+        // Candle casts the bytes to its blocks, whose scales are two-byte floats; GGUF aligns to eight at least, so
+        // only bytes that were never in a file could fail here.
+        if self.data().as_ptr().align_offset(2) != 0 {
+            candle_core::bail!("its bytes are not aligned")
+        }
+        let storage = QStorage::from_data(self.data().into(), &Device::Cpu, kind)?;
+        QTensor::new(storage, self.shape.as_slice())
+    }
+}
+
+impl Weights {
+    /// Checks that every tensor of the decoder is there, in the shape that the spec says and a type that can be
+    /// computed; gives back all of them.
+    pub(crate) fn check(&self, spec: &DecoderSpec) -> Result<Vec<(Part, &Stored)>, WeightError> {
+        Part::all(spec).into_iter().map(|part| Ok((part, self.find(part, spec)?))).collect()
+    }
+
+    fn find(&self, part: Part, spec: &DecoderSpec) -> Result<&Stored, WeightError> {
+        let name = self.names.of(part);
+        let Some(stored) = self.tensors.get(&name) else { return Err(WeightError::Missing(name)) };
+        let wanted = part.shape(spec);
+        if stored.shape != wanted {
+            return Err(WeightError::Shape { name, found: stored.shape.clone(), wanted });
+        }
+        match stored.element.form() {
+            Form::Unsupported => Err(WeightError::Element { name, element: stored.element.name().to_owned() }),
+            _ => Ok(stored),
+        }
+    }
+
+    /// A weight as float32, and the bytes it takes in the file.
+    pub(crate) fn dense(&self, part: Part, spec: &DecoderSpec) -> Result<(Tensor, u64), WeightError> {
+        let stored = self.find(part, spec)?;
+        let tensor = stored.dense().map_err(|source| self.failed(part, source))?;
+        Ok((tensor, stored.range.len() as u64))
+    }
+
+    /// A weight in the blocks it is stored in, where it is stored in blocks.
+    pub(crate) fn packed(&self, part: Part, spec: &DecoderSpec) -> Result<Option<(QTensor, u64)>, WeightError> {
+        let stored = self.find(part, spec)?;
+        if !matches!(stored.element.form(), Form::Blocks(_)) {
+            return Ok(None);
+        }
+        let tensor = stored.packed().map_err(|source| self.failed(part, source))?;
+        Ok(Some((tensor, stored.range.len() as u64)))
+    }
+
+    fn failed(&self, part: Part, source: candle_core::Error) -> WeightError {
+        WeightError::Tensor { name: self.names.of(part), source }
+    }
+}
+
+/// IEEE half precision to single: both hold every half exactly.
+fn half_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits >> 15) << 31;
+    let exponent = u32::from(bits >> 10) & 0x1f;
+    let fraction = u32::from(bits) & 0x3ff;
+    match (exponent, fraction) {
+        // Zero and the subnormals, which count in steps of 2^-24.
+        (0, _) => f32::from_bits(sign | (fraction as f32 * 2_f32.powi(-24)).to_bits()),
+        (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_become_the_same_number() {
+        let check = |bits, expected: f32| assert_eq!(half_to_f32(bits).to_bits(), expected.to_bits());
+        check(0x0000, 0.0);
+        check(0x8000, -0.0);
+        check(0x3c00, 1.0);
+        check(0xc000, -2.0);
+        check(0x7bff, 65504.0);
+        check(0x0001, 5.960_464_5e-8);
+        check(0x03ff, 6.097_555e-5);
+        check(0x0400, 6.103_515_6e-5);
+        check(0xfc00, f32::NEG_INFINITY);
+        assert!(half_to_f32(0x7e01).is_nan());
+    }
+}

@@ -1,0 +1,10 @@
+//! Checkpoints held against what others compute for them: the demo model's reference, Hugging Face transformers,
+//! candle's own models, and published vocabularies.
+
+mod candle;
+mod core;
+mod demo;
+mod gguf;
+mod real;
+mod support;
+mod vocabularies;
