@@ -1,0 +1,159 @@
+//! The loop of a loaded model: admit, schedule, compute, draw, publish, one step a turn.
+//!
+//! It owns a thread and keeps its own pace. Between steps it reads messages and lets go of sequences that
+//! nobody waits for; when there is nothing to do it sleeps.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use weighbridge_models::Decoder;
+
+use crate::life::{EndOfLife, Life, shutting_down};
+use crate::sampler::Sampler;
+use crate::scheduler::{Scheduler, SequenceId, Work};
+use crate::sequence::{Means, Progress, Sequence};
+
+/// A message to the loop.
+pub(crate) enum Message {
+    /// The answers of a request.
+    Answer(Vec<Sequence>),
+    /// Wakes a sleeping loop after [`Life::stop`].
+    Stop,
+}
+
+/// Everything that the thread of a model owns.
+pub(crate) struct Engine {
+    decoder: Decoder,
+    stop_tokens: Vec<u32>,
+    inbox: Receiver<Message>,
+    scheduler: Scheduler,
+    sampler: Sampler,
+    sequences: HashMap<SequenceId, Sequence>,
+    /// What the current step computes; kept for its memory.
+    batch: Vec<Work>,
+    next_id: u64,
+    life: Arc<Life>,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        decoder: Decoder,
+        stop_tokens: Vec<u32>,
+        scheduler: Scheduler,
+        inbox: Receiver<Message>,
+        life: Arc<Life>,
+    ) -> Self {
+        Self {
+            decoder,
+            stop_tokens,
+            inbox,
+            scheduler,
+            sampler: Sampler::default(),
+            sequences: HashMap::new(),
+            batch: Vec::new(),
+            next_id: 0,
+            life,
+        }
+    }
+
+    /// Admits, schedules, computes and publishes, one step a turn, until it is stopped or its inbox closes.
+    pub(crate) fn run(mut self) {
+        let _end = EndOfLife(Arc::clone(&self.life));
+        while self.admit_waiting() {
+            self.step();
+        }
+        let cut = self.sequences.len();
+        for (_, sequence) in self.sequences.drain() {
+            sequence.fail(shutting_down());
+        }
+        tracing::debug!(cut, "the engine has stopped");
+    }
+
+    /// Computes one step and publishes what comes of it.
+    pub(crate) fn step(&mut self) {
+        self.let_go_of_abandoned();
+        let mut batch = std::mem::take(&mut self.batch);
+        self.scheduler.next_step(&mut batch);
+        for &work in &batch {
+            if self.life.is_stopping() {
+                break;
+            }
+            self.advance(work);
+        }
+        self.batch = batch;
+    }
+
+    /// Reads what has come, and sleeps until something does where there is nothing to do. Whether to go on.
+    pub(crate) fn admit_waiting(&mut self) -> bool {
+        if self.sequences.is_empty() {
+            match self.inbox.recv() {
+                Ok(message) => self.admit(message),
+                Err(_) => return false,
+            }
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(message) => self.admit(message),
+                Err(TryRecvError::Empty) => return !self.life.is_stopping(),
+                Err(TryRecvError::Disconnected) => return !self.life.is_stopping() && !self.sequences.is_empty(),
+            }
+        }
+    }
+
+    fn admit(&mut self, message: Message) {
+        let Message::Answer(sequences) = message else { return };
+        for sequence in sequences {
+            let id = SequenceId(self.next_id);
+            self.next_id += 1;
+            self.scheduler.enqueue(id, sequence.prompt_tokens());
+            self.sequences.insert(id, sequence);
+        }
+    }
+
+    /// Frees what belongs to requests whose reader has gone, or that have failed in another answer.
+    fn let_go_of_abandoned(&mut self) {
+        self.sequences.retain(|&id, sequence| {
+            let over = sequence.reply().is_over();
+            if over {
+                self.scheduler.remove(id);
+            }
+            !over
+        });
+    }
+
+    /// Computes one sequence's share of a step. Whatever happens is its own affair and no other's.
+    fn advance(&mut self, work: Work) {
+        let (Work::Prompt { id, .. } | Work::Decode { id }) = work;
+        let Some(sequence) = self.sequences.get_mut(&id) else { return };
+        // A step takes a while with many sequences: whoever has gone since it began is spared the work.
+        if sequence.reply().is_over() {
+            self.remove(id);
+            return;
+        }
+        let means = Means { decoder: &self.decoder, sampler: &mut self.sampler, stop_tokens: &self.stop_tokens };
+        let progress = match work {
+            Work::Prompt { tokens, last, .. } => sequence.prefill(tokens, last, means),
+            Work::Decode { .. } => sequence.decode(means),
+        };
+        match progress {
+            Ok(Progress::GoesOn) => {}
+            Ok(Progress::Ended { reason, by_stop_text }) => {
+                if let Some(sequence) = self.remove(id) {
+                    sequence.finish(reason, by_stop_text);
+                }
+            }
+            Err(failure) => {
+                tracing::error!(%failure, "a sequence has failed");
+                if let Some(sequence) = self.remove(id) {
+                    sequence.fail(failure);
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
+        self.scheduler.remove(id);
+        self.sequences.remove(&id)
+    }
+}

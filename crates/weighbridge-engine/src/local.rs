@@ -1,0 +1,228 @@
+//! A local model as a backend.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use weighbridge_backend::{
+    Answer, Answering, Backend, Capability, Failure, FailureKind, Health, Load, Meter, Offer, PromptCount, Request,
+};
+use weighbridge_dialogue::{ChatTemplate, ToolCallParser};
+use weighbridge_models::{GenerationDefaults, LoadProgress, Tokenizer};
+
+use crate::engine::{Engine, Message};
+use crate::life::Life;
+use crate::options::{LoadError, ModelOptions};
+use crate::places::{Place, Places};
+use crate::prompt::Prompter;
+use crate::reply::Reply;
+use crate::sampler::Settings;
+use crate::scheduler::Scheduler;
+use crate::sequence::{Commission, Sequence};
+use crate::stop::StopTexts;
+use crate::text::AnswerText;
+
+/// A loaded model and the thread that computes it.
+///
+/// Its answers must be awaited within a tokio runtime: prompts are rendered and counted on that runtime's
+/// blocking threads, for a prompt of megabytes takes seconds. Tokens are counted as they are computed
+/// (prompt, once however many answers are wanted) and as they are drawn (answers, the token that ends one
+/// included, for it costs a step as any other); [`Meter`] and the usage at the end are the same figures.
+pub struct LocalModel {
+    desk: Arc<Desk>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The caller's side of a model: what it takes to turn a request into sequences.
+struct Desk {
+    offer: Offer,
+    prompter: Prompter,
+    defaults: GenerationDefaults,
+    places: Places,
+    max_running: usize,
+    inbox: Sender<Message>,
+    life: Arc<Life>,
+}
+
+impl LocalModel {
+    /// Loads the weights and starts the thread. Blocks until the model is ready.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be read or computed, has no tokenizer, has a chat template that is none, or
+    /// has a shorter context than the one asked for.
+    pub fn load(options: ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<Arc<LocalModel>, LoadError> {
+        let (desk, engine) = open(&options, progress)?;
+        // The name of a thread cannot hold a zero byte.
+        let thread = std::thread::Builder::new().name(desk.offer.id.as_str().replace('\0', ""));
+        let thread = thread.spawn(move || engine.run()).map_err(LoadError::Thread)?;
+        Ok(Arc::new(Self { desk: Arc::new(desk), thread: Mutex::new(Some(thread)) }))
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.desk.prompter.tokenizer
+    }
+
+    /// Stops the model: it takes no new requests, fails those that run or wait with
+    /// [`FailureKind::ShuttingDown`], and waits for its thread to end, which is a matter of one sequence's
+    /// share of a step. Stopping twice does nothing more; dropping the model stops it too.
+    pub fn stop(&self) {
+        self.desk.life.stop();
+        // Where it fails, the thread has ended already.
+        _ = self.desk.inbox.send(Message::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic of the thread was noted by the thread, and is told by `health`.
+        _ = thread.map(JoinHandle::join);
+    }
+}
+
+/// Loads a model: its two sides, with no thread between them yet.
+fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<(Desk, Engine), LoadError> {
+    let (offer, prompter) = front(options)?;
+    let checkpoint = &options.checkpoint;
+    let decoder = checkpoint.load(options.compute, progress)?;
+
+    let (inbox, messages) = channel();
+    let life = Arc::new(Life::default());
+    let scheduler = Scheduler::new(options.max_running, options.prefill_chunk);
+    let engine = Engine::new(decoder, checkpoint.stop_tokens().to_vec(), scheduler, messages, Arc::clone(&life));
+    let max_running = options.max_running.max(1);
+    let desk = Desk {
+        offer,
+        prompter,
+        defaults: checkpoint.generation_defaults(),
+        places: Places::new(max_running.saturating_add(options.max_waiting)),
+        max_running,
+        inbox,
+        life,
+    };
+    Ok((desk, engine))
+}
+
+/// What a model offers and how it counts prompts: all that does not take its weights.
+pub(crate) fn front(options: &ModelOptions) -> Result<(Offer, Prompter), LoadError> {
+    let context = options.served_context()?;
+    let tokenizer = options.checkpoint.tokenizer()?;
+    let template = options.checkpoint.chat_template();
+    let template = template.map(|source| ChatTemplate::new(&source.template, &source.special_tokens)).transpose()?;
+    let offer = offer(options, context, template.as_ref());
+    Ok((offer, Prompter { template, tokenizer, context }))
+}
+
+impl Drop for LocalModel {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Backend for LocalModel {
+    fn offer(&self) -> &Offer {
+        &self.desk.offer
+    }
+
+    fn health(&self) -> Health {
+        self.desk.life.health()
+    }
+
+    fn load(&self) -> Load {
+        self.desk.places.load()
+    }
+
+    fn count_prompt(&self, request: &Request) -> Result<PromptCount, Failure> {
+        let tokens = self.desk.prompter.prompt(request)?;
+        Ok(PromptCount::Exact(tokens.len() as u64))
+    }
+
+    fn answer(&self, request: Arc<Request>) -> Answer {
+        let desk = Arc::clone(&self.desk);
+        Box::pin(async move {
+            desk.check_health()?;
+            let places = desk.take_places(request.choices.get() as usize)?;
+            let answering = tokio::task::spawn_blocking(move || desk.begin(&request, places)).await;
+            answering.unwrap_or_else(|_| {
+                Err(Failure::new(FailureKind::Internal, "the prompt could not be prepared; the log says why"))
+            })
+        })
+    }
+}
+
+impl Desk {
+    fn check_health(&self) -> Result<(), Failure> {
+        match self.life.health() {
+            Health::Ready => Ok(()),
+            Health::Out(_) => Err(self.life.failure()),
+        }
+    }
+
+    /// Takes places before any work is spent on the request.
+    fn take_places(&self, answers: usize) -> Result<Vec<Place>, Failure> {
+        self.places.take(answers).map_err(|load| {
+            let message = format!(
+                "the model has no place left: {} answers run and {} wait; try again later, or raise its bounds",
+                load.running, load.waiting
+            );
+            // A guess: each round of the running ones takes about a second.
+            let rounds = 1 + load.waiting / self.max_running;
+            let retry_after = Duration::from_secs(rounds.min(60) as u64);
+            Failure { retry_after: Some(retry_after), ..Failure::new(FailureKind::Overloaded, message) }
+        })
+    }
+
+    /// Prepares the prompt and hands the request to the engine, one sequence for each of the places.
+    fn begin(&self, request: &Request, places: Vec<Place>) -> Result<Answering, Failure> {
+        let prompt = self.prompter.prompt(request)?;
+        let max_tokens = self.prompter.max_tokens(request, prompt.len())?;
+        let settings = Settings::new(&request.sampling, &self.defaults);
+        let meter = Meter::default();
+        let (reply, events) = Reply::new(places.len(), meter.clone(), Arc::clone(&self.life));
+        let commission = Arc::new(Commission { prompt, settings, max_tokens, reply });
+        let sequences = (0..).zip(places).map(|(choice, place)| {
+            let text = self.answer_text(request, choice);
+            Sequence::new(Arc::clone(&commission), choice, place, text)
+        });
+        self.inbox.send(Message::Answer(sequences.collect())).map_err(|_| self.life.failure())?;
+        Ok(Answering { events: Box::pin(events), meter })
+    }
+
+    fn answer_text(&self, request: &Request, choice: u32) -> AnswerText {
+        let stop = StopTexts::new(&request.sampling.stop);
+        let calls = self.prompter.tool_format(request);
+        let calls = calls.map(|format| ToolCallParser::new(format, &format!("{}-{choice}", request.id)));
+        AnswerText::new(choice, self.prompter.tokenizer.stream(), stop, calls)
+    }
+}
+
+fn offer(options: &ModelOptions, context: u32, template: Option<&ChatTemplate>) -> Offer {
+    use Capability as Can;
+    let mut capabilities = BTreeSet::from([
+        Can::Temperature,
+        Can::TopP,
+        Can::TopK,
+        Can::MinP,
+        Can::Seed,
+        Can::Stop,
+        Can::MaxTokens,
+        Can::N,
+        Can::FrequencyPenalty,
+        Can::PresencePenalty,
+    ]);
+    if template.is_some_and(|template| template.tool_format().is_some()) {
+        capabilities.insert(Can::Tools);
+    }
+    Offer {
+        id: options.id.clone(),
+        local: true,
+        clearance: options.clearance,
+        region: options.region.clone(),
+        price: options.price,
+        quality: options.quality,
+        context: Some(context),
+        capabilities,
+        dialect: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! From a request to the tokens of its prompt.
+
+use weighbridge_backend::{Failure, FailureKind, Request, ToolChoice};
+use weighbridge_dialogue::{ChatTemplate, TemplateError, ToolFormat, conversation};
+use weighbridge_models::Tokenizer;
+
+/// Renders and counts prompts for one model.
+pub(crate) struct Prompter {
+    /// `None` where the checkpoint has none; it cannot chat then.
+    pub(crate) template: Option<ChatTemplate>,
+    pub(crate) tokenizer: Tokenizer,
+    /// Tokens of prompt and answer together.
+    pub(crate) context: u32,
+}
+
+impl Prompter {
+    /// The prompt, at least one token.
+    ///
+    /// # Errors
+    /// Where there is no template, where it refuses the conversation, and where the request forces a call,
+    /// which takes more than a prompt.
+    pub(crate) fn prompt(&self, request: &Request) -> Result<Vec<u32>, Failure> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            invalid("the checkpoint has no chat template, so that it cannot be asked with messages", "messages")
+        })?;
+        if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
+            return Err(invalid("a local model cannot be forced to call a tool; use auto or none", "tool_choice"));
+        }
+        let text = conversation(request, now()).and_then(|conversation| template.render(&conversation));
+        let text = text.map_err(refused)?;
+        let tokens = self.tokenizer.encode(&text).map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("the prompt could not be turned into tokens: {error}"))
+        })?;
+        if tokens.is_empty() {
+            return Err(invalid("the chat template renders these messages to nothing", "messages"));
+        }
+        Ok(tokens)
+    }
+
+    /// How many tokens each answer may have after a prompt of `prompt_tokens`.
+    ///
+    /// # Errors
+    /// Where the answer asked for does not fit the context, and where none is asked for.
+    pub(crate) fn max_tokens(&self, request: &Request, prompt_tokens: usize) -> Result<u32, Failure> {
+        let context = self.context as usize;
+        let asked = request.max_output_tokens;
+        if asked == Some(0) {
+            return Err(invalid("an answer of 0 tokens was asked for; ask for at least 1", "max_tokens"));
+        }
+        let needed = prompt_tokens.saturating_add(asked.unwrap_or(1) as usize);
+        if needed > context {
+            let message = match asked {
+                Some(asked) => format!(
+                    "the prompt has {prompt_tokens} tokens and the answer may have {asked}, which together exceed the \
+                     model's context of {context} tokens; shorten either"
+                ),
+                None => format!(
+                    "the prompt has {prompt_tokens} tokens, which leaves no room for an answer in the model's context \
+                     of {context} tokens; shorten it"
+                ),
+            };
+            let mut failure = Failure::new(FailureKind::ContextLengthExceeded, message);
+            failure.param = Some("messages".into());
+            return Err(failure);
+        }
+        Ok(asked.unwrap_or_else(|| u32::try_from(context - prompt_tokens).unwrap_or(u32::MAX)))
+    }
+
+    /// How calls are found in the answers to a request; `None` where none are looked for.
+    pub(crate) fn tool_format(&self, request: &Request) -> Option<ToolFormat> {
+        let looks = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        self.template.as_ref().filter(|_| looks)?.tool_format()
+    }
+}
+
+/// What templates take for now: UTC, so that a prompt does not depend on where the machine stands.
+fn now() -> jiff::civil::DateTime {
+    jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now())
+}
+
+/// A template that fails on a conversation speaks against the conversation, whether it says so or not: if
+/// it spoke against the backend, one odd request after the other could take that out of service.
+fn refused(error: TemplateError) -> Failure {
+    invalid(format!("the chat template refuses these messages: {error}"), "messages")
+}
+
+fn invalid(message: impl Into<String>, param: &str) -> Failure {
+    let mut failure = Failure::new(FailureKind::InvalidRequest, message);
+    failure.param = Some(param.into());
+    failure
+}
