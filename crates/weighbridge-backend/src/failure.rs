@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why an attempt failed. Its message is lower case, without a full stop, and safe to log: it never
-/// holds contents of a request nor a key.
+/// Why an attempt failed. Its message is for the caller: lower case, without a full stop, and never with a
+/// key in it. Where the request is at fault it may quote the provider, who may quote the request; so logs
+/// have the kind and the status, and no message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
     /// What went wrong, as far as dispatch has to know.
