@@ -13,6 +13,7 @@ use weighbridge_ledger::Ledger;
 
 use crate::admission::Admitted;
 use crate::metrics::SharedMetrics;
+use crate::respond::Refusal;
 
 /// What nginx writes when the client went away before any status was sent.
 const CLIENT_CLOSED: u16 = 499;
@@ -130,10 +131,15 @@ impl Account {
         self.close(Outcome::Completed, None);
     }
 
-    /// It was refused before any attempt, or every attempt failed: an error with this status went out.
-    pub(crate) fn refuse(mut self, status: u16) {
-        self.receipt.status = status;
-        let outcome = if self.receipt.attempts.is_empty() { Outcome::Refused } else { Outcome::Failed };
+    /// It was refused before any attempt, every attempt failed, or the gateway was stopped during one: this
+    /// error went out, and nothing else.
+    pub(crate) fn refuse(mut self, refusal: &Refusal) {
+        self.receipt.status = refusal.status();
+        let outcome = match self.receipt.attempts.last() {
+            None => Outcome::Refused,
+            Some(_) if refusal.is_stop() => return self.break_off(FailureKind::ShuttingDown),
+            Some(_) => Outcome::Failed,
+        };
         // Each attempt was closed when it failed.
         self.close(outcome, self.receipt.attempts.last().and_then(|attempt| attempt.failure));
     }

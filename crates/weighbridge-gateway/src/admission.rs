@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::respond::Refusal;
+use crate::respond::{Refusal, SHUTTING_DOWN};
 
 /// Counts who is inside and turns away who finds no place.
 #[derive(Clone)]
@@ -110,7 +110,7 @@ impl Drop for Admitted {
 /// 503: the gateway is being stopped.
 pub(crate) fn stopping() -> Refusal {
     let message = "The gateway is being stopped and takes no new requests.";
-    Refusal::unavailable("shutting_down", message, Some(Duration::from_secs(5)))
+    Refusal::unavailable(SHUTTING_DOWN, message, Some(Duration::from_secs(5)))
 }
 
 #[cfg(test)]

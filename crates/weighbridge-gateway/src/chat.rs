@@ -12,6 +12,7 @@ use weighbridge_backend::{Event, NanoUsd};
 use weighbridge_policy::CallerFacts;
 
 use crate::account::Account;
+use crate::admission::stopping;
 use crate::body::read_body;
 use crate::dispatch::{Dispatched, Until};
 use crate::gateway::Core;
@@ -42,13 +43,16 @@ pub(crate) async fn chat(State(gateway): State<Arc<Core>>, request: HttpRequest<
     let mut account = Account::open(id, name, gateway.books.clone(), admitted);
     let answer = match turned_away {
         Some(refusal) => Err(refusal),
-        None => gateway.answer(parts, body, caller, &mut account).await,
+        None => tokio::select! {
+            answer = gateway.answer(parts, body, caller, &mut account) => answer,
+            () = gateway.admission.cut_signal() => Err(stopping()),
+        },
     };
     match answer {
         Ok(answer) => answer.into_response(&gateway, account),
         Err(refusal) => {
             let heading = Heading::of_account(&account, NanoUsd::ZERO);
-            account.refuse(refusal.status());
+            account.refuse(&refusal);
             heading.put_on(refusal.into_response())
         }
     }

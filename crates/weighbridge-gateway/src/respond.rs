@@ -9,6 +9,9 @@ use weighbridge_backend::{Failure, FailureKind};
 
 use crate::wire::WireError;
 
+/// The code of everything that a stop of the gateway breaks off.
+pub(crate) const SHUTTING_DOWN: &str = "shutting_down";
+
 /// An answer that is an error.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Refusal {
@@ -140,6 +143,11 @@ impl Refusal {
         self.status.as_u16()
     }
 
+    /// Whether it says that the gateway is being stopped.
+    pub(crate) fn is_stop(&self) -> bool {
+        self.code == Some(SHUTTING_DOWN)
+    }
+
     #[cfg(test)]
     pub(crate) fn code(&self) -> &str {
         self.code.unwrap_or("none")
@@ -175,7 +183,7 @@ impl From<&Failure> for Refusal {
             Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
             Kind::QuotaExhausted => (StatusCode::BAD_GATEWAY, "server_error", "upstream_quota_exhausted"),
             Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "overloaded"),
-            Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "shutting_down"),
+            Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "server_error", SHUTTING_DOWN),
             Kind::Unreachable => (StatusCode::BAD_GATEWAY, "server_error", "upstream_unreachable"),
             Kind::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout"),
             Kind::ServerError => (StatusCode::BAD_GATEWAY, "server_error", "upstream_error"),
@@ -189,17 +197,9 @@ impl From<&Failure> for Refusal {
             param: failure.param.as_deref().map(Into::into),
             retry_after: failure.retry_after,
             upstream_code: failure.upstream_code.as_deref().map(Into::into),
-            ..Self::new(status, kind, Some(code), sentence(&failure.message))
+            ..Self::new(status, kind, Some(code), failure.message.as_str())
         }
     }
-}
-
-/// A message of ours is lower case without a full stop; the error object holds sentences.
-fn sentence(message: &str) -> String {
-    let mut letters = message.chars();
-    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-    let stop = if message.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{}{stop}", letters.as_str())
 }
 
 impl IntoResponse for Refusal {
@@ -229,7 +229,7 @@ mod tests {
     fn a_refused_key_of_ours_is_no_fault_of_the_caller() {
         let refusal = Refusal::from(&Failure::new(FailureKind::Auth, "openai refused our key"));
         assert_eq!((refusal.status(), refusal.code()), (502, "upstream_auth_error"));
-        assert_eq!(refusal.to_json()["error"]["message"], "Openai refused our key.");
+        assert_eq!(refusal.to_json()["error"]["message"], "openai refused our key");
     }
 
     #[test]

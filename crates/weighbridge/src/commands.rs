@@ -1,0 +1,9 @@
+//! The commands, a file each.
+
+pub(crate) mod check;
+pub(crate) mod explain;
+pub(crate) mod keys;
+pub(crate) mod logits;
+pub(crate) mod models;
+pub(crate) mod run;
+pub(crate) mod serve;

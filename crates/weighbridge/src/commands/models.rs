@@ -1,0 +1,112 @@
+//! `weighbridge models`: what there is, and what it is.
+
+use serde_json::{Value, json};
+use weighbridge_models::{Checkpoint, Summary};
+
+use crate::cli::ModelsCommand;
+use crate::config::{Config, ModelConfig, Source};
+use crate::failure::Failure;
+use crate::{local, terminal};
+
+pub(crate) fn run(source: &Source, command: ModelsCommand) -> Result<(), Failure> {
+    match command {
+        ModelsCommand::List { json } => list(source, json),
+        ModelsCommand::Inspect { model, json } => inspect(&local::find(&model, source)?, json),
+    }
+}
+
+fn list(source: &Source, as_json: bool) -> Result<(), Failure> {
+    let models = match source {
+        Source::None => vec![local::demo()],
+        Source::File(path, _) => Config::read(path).map_err(Failure::Config)?.models,
+    };
+    let mut table =
+        terminal::table(&["model", "architecture", "parameters", "quantisation", "context", "licence", "memory"]);
+    let mut list = Vec::with_capacity(models.len());
+    for model in &models {
+        let checkpoint = local::open(&model.path)?;
+        let summary = checkpoint.summary();
+        table.add_row([
+            model.name.clone(),
+            summary.architecture.clone(),
+            terminal::parameters(summary.parameters),
+            summary.quantisation.clone(),
+            context(model, &summary).to_string(),
+            summary.licence.clone().unwrap_or_else(|| "not stated".to_owned()),
+            terminal::bytes(memory(model, &checkpoint, &summary)),
+        ]);
+        list.push(to_json(model, &checkpoint, &summary));
+    }
+    if as_json {
+        println!("{:#}", Value::Array(list));
+    } else {
+        println!("{table}");
+    }
+    Ok(())
+}
+
+fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
+    let checkpoint = local::open(&model.path)?;
+    let summary = checkpoint.summary();
+    if as_json {
+        println!("{:#}", to_json(model, &checkpoint, &summary));
+        return Ok(());
+    }
+    let mut table = terminal::pairs();
+    let tensors: Vec<String> = summary.tensors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let tokenizer = match checkpoint.tokenizer() {
+        Ok(tokenizer) => format!("{} tokens", tokenizer.size()),
+        Err(error) => format!("none ({error})"),
+    };
+    let template = if checkpoint.chat_template().is_some() { "yes" } else { "none: it cannot chat" };
+    for (name, value) in [
+        ("name", summary.name.clone()),
+        ("architecture", summary.architecture.clone()),
+        ("parameters", terminal::parameters(summary.parameters)),
+        ("quantisation", summary.quantisation.clone()),
+        ("tensors", tensors.join(", ")),
+        ("layers × width", format!("{} × {}", summary.layers, summary.hidden)),
+        ("vocabulary", summary.vocabulary.to_string()),
+        ("context", format!("{} tokens", context(model, &summary))),
+        ("tokenizer", tokenizer),
+        ("chat template", template.to_owned()),
+        ("licence", summary.licence.clone().unwrap_or_else(|| "not stated".to_owned())),
+        ("file size", terminal::bytes(summary.file_bytes)),
+        ("memory needed", format!("{} as {}", terminal::bytes(memory(model, &checkpoint, &summary)), model.compute)),
+    ] {
+        table.add_row([name, &value]);
+    }
+    println!("{table}");
+    Ok(())
+}
+
+fn context(model: &ModelConfig, summary: &Summary) -> u32 {
+    model.context.map_or(summary.context, |context| context.min(summary.context))
+}
+
+/// The weights as computed, and the cache of one sequence as long as the context.
+fn memory(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> u64 {
+    checkpoint.memory_needed(model.compute, context(model, summary))
+}
+
+fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> Value {
+    let tensors: serde_json::Map<String, Value> =
+        summary.tensors.iter().map(|(kind, count)| (kind.clone(), Value::from(*count))).collect();
+    json!({
+        "model": model.name,
+        "name": summary.name,
+        "architecture": summary.architecture,
+        "parameters": summary.parameters,
+        "quantisation": summary.quantisation,
+        "tensors": tensors,
+        "layers": summary.layers,
+        "hidden": summary.hidden,
+        "vocabulary": summary.vocabulary,
+        "context": context(model, summary),
+        "chat_template": checkpoint.chat_template().is_some(),
+        "licence": summary.licence,
+        "file_bytes": summary.file_bytes,
+        "compute": model.compute.to_string(),
+        "memory_bytes": memory(model, checkpoint, summary),
+    })
+}

@@ -1,0 +1,226 @@
+//! `weighbridge serve`: builds what the config says, serves it, and ends in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tracing::info;
+use weighbridge_backend::Backend;
+use weighbridge_engine::LocalModel;
+use weighbridge_gateway::{Callers, Drained, Gateway, Options};
+use weighbridge_ledger::Ledger;
+use weighbridge_policy::Route;
+use weighbridge_providers::{Client, HostedModel};
+
+use crate::cli::ServeArguments;
+use crate::config::{Config, LogOptions, ProviderConfig, Source};
+use crate::failure::Failure;
+use crate::{data, local};
+
+pub(crate) fn run(source: Source, arguments: &ServeArguments) -> Result<(), Failure> {
+    let (config, origin) = read_config(&source, arguments)?;
+    start_log(&config.log)?;
+    stop_on_missing_keys(&config.providers)?;
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::failed(format!("cannot start the threads of the gateway: {error}")))?;
+    runtime.block_on(serve(config, origin))
+}
+
+/// The config, and a sentence that says where it came from.
+fn read_config(source: &Source, arguments: &ServeArguments) -> Result<(Config, String), Failure> {
+    let (mut config, origin) = match source {
+        _ if !arguments.paths.is_empty() => {
+            let models = local::at_paths(&arguments.paths)?;
+            (Config::without_file(models), "none: the checkpoints on the command line".to_owned())
+        }
+        Source::None => {
+            let origin = "none: the model that the program carries (write weighbridge.toml here to change that)";
+            (Config::without_file(vec![local::demo()]), origin.to_owned())
+        }
+        Source::File(path, found) => {
+            let config = Config::read(path).map_err(Failure::Config)?;
+            (config, format!("{} ({})", path.display(), found.as_str()))
+        }
+    };
+    if let Some(listen) = arguments.listen {
+        config.listen_on(listen).map_err(Failure::usage)?;
+    }
+    Ok((config, origin))
+}
+
+/// A provider whose key is missing stops the start, unless the config says that it is optional.
+fn stop_on_missing_keys(providers: &[ProviderConfig]) -> Result<(), Failure> {
+    let missing = providers.iter().find(|provider| !provider.optional && provider.out.is_some());
+    match missing {
+        None => Ok(()),
+        Some(provider) => Err(Failure::usage(format!(
+            "provider \"{}\": {}; set it, or say optional = true to start without this provider",
+            provider.options.name,
+            provider.out.as_deref().unwrap_or_default()
+        ))),
+    }
+}
+
+async fn serve(config: Config, origin: String) -> Result<(), Failure> {
+    // The address first: a port that is taken should not wait for a model to be loaded.
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(config.listen, &error))?;
+    let address = listener.local_addr().map_err(Failure::failed)?;
+    let ledger = open_ledger(&config)?;
+    let locals: Vec<Arc<LocalModel>> = config.models.iter().map(local::load).collect::<Result<_, _>>()?;
+    let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
+    backends.extend(locals.iter().map(|model| Arc::clone(model) as Arc<dyn Backend>));
+    for provider in &config.providers {
+        backends.extend(hosted(provider)?);
+    }
+    welcome(&config, &origin, address, &ledger);
+    let gateway = Gateway::new(Options {
+        routes: config.routes,
+        backends,
+        providers: config.providers.iter().map(|provider| provider.options.name.clone()).collect(),
+        callers: config.callers,
+        ledger: ledger.handle.clone(),
+        limits: config.limits,
+    });
+    let served = gateway.serve(listener, stop_signal()?, config.grace).await;
+    for model in &locals {
+        model.stop();
+    }
+    let closed = ledger.handle.close();
+    farewell(served.map_err(Failure::failed)?);
+    let closed = closed.map_err(|error| Failure::failed(format!("receipts were lost at the end: {error}")))?;
+    info!(receipts = closed.written, "stopped");
+    Ok(())
+}
+
+fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Failure {
+    let what_to_do = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port with --listen",
+        std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose another with --listen",
+        _ => "choose an address of this machine with --listen",
+    };
+    Failure::failed(format!("cannot listen on {listen}: {error}; {what_to_do}"))
+}
+
+struct OpenLedger {
+    handle: Ledger,
+    path: std::path::PathBuf,
+}
+
+fn open_ledger(config: &Config) -> Result<OpenLedger, Failure> {
+    let path = match &config.ledger {
+        Some(path) => path.clone(),
+        None => data::folder()?.join("ledger.sqlite"),
+    };
+    let handle = Ledger::open(&path).map_err(Failure::failed)?;
+    Ok(OpenLedger { handle, path })
+}
+
+/// The models of a provider as backends.
+pub(super) fn hosted(provider: &ProviderConfig) -> Result<Vec<Arc<dyn Backend>>, Failure> {
+    let name = &provider.options.name;
+    let client = Client::new(provider.options.clone())
+        .map_err(|error| Failure::usage(format!("provider \"{name}\": {error}")))?;
+    let backend = |model: &crate::config::HostedConfig| {
+        let hosted = HostedModel::new(&client, model.offer.clone(), model.upstream_name.clone(), provider.out.clone());
+        Arc::new(hosted) as Arc<dyn Backend>
+    };
+    Ok(provider.models.iter().map(backend).collect())
+}
+
+fn start_log(options: &LogOptions) -> Result<(), Failure> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&options.filter)
+        .map_err(|error| Failure::usage(format!("log.level \"{}\" is no filter: {error}", options.filter)))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if options.json {
+        log.json().flatten_event(true).try_init()
+    } else {
+        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).with_target(false).try_init()
+    };
+    started.map_err(|error| Failure::failed(format!("cannot start the log: {error}")))
+}
+
+/// What a person needs to know, on standard output; the log goes to standard error.
+fn welcome(config: &Config, origin: &str, address: SocketAddr, ledger: &OpenLedger) {
+    let url = format!("http://{address}");
+    anstream::println!("\x1b[1mWeighbridge {}\x1b[0m listening on \x1b[1;36m{url}\x1b[0m", env!("CARGO_PKG_VERSION"));
+    println!("  config   {origin}");
+    println!("  ledger   {}", ledger.path.display());
+    for model in &config.models {
+        println!("  model    {} (local, {}, cleared for {})", model.name, model.compute, model.clearance);
+    }
+    for provider in &config.providers {
+        for model in &provider.models {
+            let state = provider.out.as_ref().map_or_else(String::new, |reason| format!(", out: {reason}"));
+            println!("  hosted   {} (cleared for {}{state})", model.offer.id, model.offer.clearance);
+        }
+    }
+    match &config.callers {
+        Callers::Open if address.ip().is_loopback() => {
+            println!("  callers  open: anyone on this machine, without a key")
+        }
+        Callers::Open => {
+            anstream::println!("  callers  \x1b[1;33mopen: anyone who reaches {address}, without a key\x1b[0m")
+        }
+        Callers::Keys(callers) => println!("  callers  {} with a key each", callers.len()),
+    }
+    for note in &config.notes {
+        anstream::println!("  \x1b[1;33mnote\x1b[0m     {note}");
+    }
+    let key = if matches!(config.callers, Callers::Keys(_)) { " -H 'Authorization: Bearer YOUR_KEY'" } else { "" };
+    let model = first_name(&config.routes);
+    println!("\nTry it:\n");
+    println!("  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\");
+    println!(
+        "    -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story about a fox and a lamp.\"}}]}}'\n"
+    );
+    println!("Go on: serve a model of yours with `weighbridge serve PATH`, chat with `weighbridge run {model}`, put a");
+    println!("provider beside it with a config (config/weighbridge.toml shows every key), stop with Ctrl-C.\n");
+}
+
+/// A name that some route takes, to begin with.
+fn first_name(routes: &[Route]) -> String {
+    let named = routes.iter().flat_map(|route| {
+        let models = &route.matches.models;
+        let taken = move |id: &&weighbridge_backend::BackendId| {
+            models.is_empty() || models.iter().any(|pattern| pattern.matches(id.as_str()))
+        };
+        let aliases = models.iter().filter(|pattern| pattern.is_literal()).map(|pattern| pattern.as_str().to_owned());
+        route.backends.iter().filter(taken).map(ToString::to_string).chain(aliases)
+    });
+    named.into_iter().next().unwrap_or_else(|| "auto".to_owned())
+}
+
+fn farewell(drained: Drained) {
+    let Drained { in_flight, cut } = drained;
+    match cut {
+        0 => println!("stopped; {in_flight} requests were under way and all of them ended"),
+        _ => {
+            println!("stopped; {in_flight} requests were under way, {cut} of them were cut off when the grace was over")
+        }
+    }
+}
+
+/// Ready on SIGTERM or Ctrl-C.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen =
+            |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")));
+        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+        Ok(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+    }
+    #[cfg(not(unix))]
+    Ok(async {
+        // Without a signal there is nothing to stop for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}

@@ -1,0 +1,325 @@
+//! From the file as it stands to a config ready to use: defaults put in, names looked up, secrets fetched,
+//! and everything that contradicts something else noted as a mistake.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weighbridge_backend::{BackendId, Capability, DataClass, Dialect, Offer, Price};
+use weighbridge_gateway::{CallerKey, Callers, KeyHash, Limits};
+use weighbridge_policy::{CallerFacts, Known};
+use weighbridge_providers::{ProviderOptions, Secret};
+
+use super::mistake::nearest;
+use super::raw::{self, Auth, MetricsAuth};
+use super::reader::{Located, Place, Reader};
+use super::{Config, HostedConfig, LogOptions, ModelConfig, ModelPath, ProviderConfig, routes};
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// What names the model that the program carries.
+pub(crate) const BUNDLED: &str = "builtin:demo";
+
+pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn Fn(&str) -> Option<String>) -> Config {
+    let mut notes = Vec::new();
+    let models: Vec<ModelConfig> = raw.models.iter().filter_map(|model| resolve_model(model, reader)).collect();
+    let providers: Vec<ProviderConfig> = raw
+        .providers
+        .iter()
+        .filter_map(|provider| resolve_provider(provider, reader, environment, &mut notes))
+        .collect();
+    refuse_twice(reader, "model", raw.models.iter().map(|model| model.name.as_ref()));
+    refuse_twice(reader, "provider", raw.providers.iter().map(|provider| provider.name.as_ref()));
+    refuse_twice(reader, "caller", raw.callers.iter().map(|caller| caller.name.as_ref()));
+    refuse_twice(reader, "route", raw.routes.iter().map(|route| route.name.as_ref()));
+    for provider in &raw.providers {
+        refuse_twice(reader, "model of this provider", provider.models.iter().map(|model| model.name.as_ref()));
+    }
+    // Names as they were meant, also of what has another mistake: one mistake is not told twice.
+    let backends = backend_names(&raw);
+    let provider_names: Vec<String> =
+        raw.providers.iter().filter_map(|provider| Some(provider.name.as_ref()?.value.clone())).collect();
+    let known = Known { backends: &backends, providers: &provider_names };
+    if backends.is_empty() && !reader.is_broken() {
+        let help = Some(format!("add [[models]] with name = \"demo\" and path = \"{BUNDLED}\", or [[providers]]"));
+        reader.mistake(&Place::default(), "nothing can answer: there are neither [[models]] nor [[providers]]", help);
+    }
+    let routes = routes::resolve(&raw.routes, known, raw.providers.is_empty(), reader);
+    let route_names: BTreeSet<&str> =
+        raw.routes.iter().filter_map(|route| Some(route.name.as_ref()?.value.as_str())).collect();
+    let callers: Vec<CallerKey> =
+        raw.callers.iter().filter_map(|caller| resolve_caller(caller, &route_names, reader)).collect();
+    let listen = resolve_listen(raw.server.listen.as_ref(), reader);
+    let auth = raw.server.auth.unwrap_or(Auth::Keys);
+    if auth == Auth::Keys && raw.callers.is_empty() && !listen.ip().is_loopback() {
+        let place = raw.server.listen.as_ref().map(|listen| listen.place.clone()).unwrap_or_default();
+        let help =
+            Some("add [[callers]] with keys, listen on 127.0.0.1, or say auth = \"none\" in [server]".to_owned());
+        reader.mistake(
+            &place,
+            format!("{listen} can be reached from other machines, and there are no [[callers]]"),
+            help,
+        );
+    }
+    let open = auth == Auth::None || raw.callers.is_empty();
+    Config {
+        listen,
+        open_to_all: auth == Auth::None,
+        callers: if open { Callers::Open } else { Callers::Keys(callers) },
+        limits: resolve_limits(&raw.server, &raw.dispatch, listen, open),
+        grace: raw.server.grace.unwrap_or(DEFAULT_GRACE),
+        log: LogOptions {
+            json: raw.log.json,
+            filter: raw.log.level.map_or_else(|| "info".to_owned(), |level| level.value),
+        },
+        ledger: raw.ledger_path.map(|path| reader.folder().join(path.value)),
+        models,
+        providers,
+        routes,
+        notes,
+    }
+}
+
+/// The config without a file: these models, one route, open on loopback.
+pub(super) fn without_file(models: Vec<ModelConfig>) -> Config {
+    let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let backends: Vec<BackendId> = models.iter().map(|model| BackendId::new(&model.name)).collect();
+    Config {
+        listen,
+        open_to_all: false,
+        callers: Callers::Open,
+        limits: resolve_limits(&raw::Server::default(), &raw::Dispatch::default(), listen, true),
+        grace: DEFAULT_GRACE,
+        log: LogOptions { json: false, filter: "info".to_owned() },
+        ledger: None,
+        routes: vec![routes::implicit(&backends)],
+        models,
+        providers: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn backend_names(raw: &raw::Config) -> Vec<BackendId> {
+    let local = raw.models.iter().filter_map(|model| Some(BackendId::new(&model.name.as_ref()?.value)));
+    let hosted = raw.providers.iter().flat_map(|provider| {
+        let names = provider.models.iter().filter_map(|model| Some(&model.name.as_ref()?.value));
+        let provider = provider.name.as_ref().map(|name| name.value.as_str());
+        names.filter_map(move |name| Some(BackendId::new(&format!("{}/{name}", provider?))))
+    });
+    local.chain(hosted).collect()
+}
+
+fn refuse_twice<'l>(reader: &Reader<'_>, what: &str, names: impl Iterator<Item = Option<&'l Located<String>>>) {
+    let mut seen = BTreeSet::new();
+    for name in names.flatten() {
+        if name.value.is_empty() {
+            reader.mistake(&name.place, format!("the name of a {what} is empty"), None);
+        } else if !seen.insert(&name.value) {
+            reader.mistake(&name.place, format!("a {what} named \"{}\" stands above already", name.value), None);
+        }
+    }
+}
+
+fn resolve_listen(listen: Option<&Located<String>>, reader: &Reader<'_>) -> SocketAddr {
+    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let Some(listen) = listen else { return default };
+    match parse_listen(&listen.value) {
+        Some(address) => address,
+        None => {
+            let message = format!("expected an address and a port, found \"{}\"", listen.value);
+            reader.mistake(&listen.place, message, Some(format!("such as \"{DEFAULT_LISTEN}\"")));
+            default
+        }
+    }
+}
+
+/// An address and port, or `localhost` and a port. Other names are not looked up: what a name stands for can
+/// change, and with it who can reach the gateway.
+pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return ("127.0.0.1", port.parse().ok()?).to_socket_addrs().ok()?.next();
+    }
+    text.parse().ok()
+}
+
+fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: SocketAddr, open: bool) -> Limits {
+    let default = Limits::default();
+    let loopback = listen.ip().is_loopback();
+    Limits {
+        body_bytes: server.max_body_bytes.unwrap_or(default.body_bytes),
+        body_timeout: server.body_timeout.unwrap_or(default.body_timeout),
+        in_flight: server.max_in_flight.unwrap_or(default.in_flight),
+        retries: dispatch.retries.map_or(default.retries, |retries| u32::try_from(retries).unwrap_or(u32::MAX)),
+        backoff: dispatch.backoff.unwrap_or(default.backoff),
+        longest_wait: dispatch.longest_wait.unwrap_or(default.longest_wait),
+        first_event: dispatch.first_event.unwrap_or(default.first_event),
+        expected_output_tokens: dispatch.expected_output_tokens.unwrap_or(default.expected_output_tokens),
+        metrics_need_key: match server.metrics_auth.unwrap_or(MetricsAuth::Loopback) {
+            MetricsAuth::Loopback => !loopback,
+            MetricsAuth::Keys => true,
+            MetricsAuth::None => false,
+        },
+        local_host_only: open && loopback && server.auth != Some(Auth::None),
+    }
+}
+
+fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig> {
+    let name = model.name.as_ref()?;
+    if name.value.contains('/') {
+        let help = Some("a / divides a provider's name from its model's".to_owned());
+        reader.mistake(&name.place, format!("the model's name \"{}\" holds a /", name.value), help);
+    }
+    let path = resolve_path(model.path.as_ref()?, reader)?;
+    Some(ModelConfig {
+        name: name.value.clone(),
+        path,
+        compute: model.compute.unwrap_or_default(),
+        clearance: model.offer.clearance.unwrap_or(DataClass::Restricted),
+        region: model.offer.region.clone(),
+        price: price(&model.offer),
+        quality: model.offer.quality,
+        context: model.context.and_then(|context| u32::try_from(context).ok()),
+        max_running: model.max_running,
+        max_waiting: model.max_waiting,
+        prefill_chunk: model.prefill_chunk,
+    })
+}
+
+/// A path as it was meant: from the config's folder, or from the working folder.
+fn resolve_path(path: &Located<String>, reader: &Reader<'_>) -> Option<ModelPath> {
+    if path.value == BUNDLED {
+        return Some(ModelPath::Bundled);
+    }
+    let from_config = reader.folder().join(&path.value);
+    let found = [from_config.as_path(), Path::new(&path.value)].into_iter().find(|path| path.exists());
+    if found.is_none() {
+        let tried = from_config.display();
+        let help = Some(format!("a folder with config.json and model.safetensors, a .gguf file, or \"{BUNDLED}\""));
+        let message = format!("no folder or file at \"{}\" (tried {tried}, and the working folder)", path.value);
+        reader.mistake(&path.place, message, help);
+    }
+    found.map(|path| ModelPath::At(PathBuf::from(path)))
+}
+
+fn price(offer: &raw::Offer) -> Price {
+    Price {
+        input: offer.input.unwrap_or_default(),
+        cached_input: offer.cached_input,
+        output: offer.output.unwrap_or_default(),
+    }
+}
+
+fn resolve_provider(
+    provider: &raw::Provider,
+    reader: &Reader<'_>,
+    environment: &dyn Fn(&str) -> Option<String>,
+    notes: &mut Vec<String>,
+) -> Option<ProviderConfig> {
+    let name = provider.name.as_ref()?;
+    let base_url = provider.base_url.as_ref()?;
+    if !["http://", "https://"].iter().any(|scheme| base_url.value.starts_with(scheme)) {
+        let help = Some("such as \"https://api.openai.com/v1\"".to_owned());
+        reader.mistake(&base_url.place, format!("expected an http or https URL, found \"{}\"", base_url.value), help);
+    }
+    if provider.models.is_empty() {
+        let help = Some("add models = [{ name = \"…\" }]".to_owned());
+        reader.mistake(&provider.place, "the provider has no models", help);
+    }
+    let defaults = ProviderOptions::new(&name.value, &base_url.value);
+    let mut timeouts = defaults.timeouts;
+    timeouts.connect = provider.connect_timeout.unwrap_or(timeouts.connect);
+    timeouts.first_token = provider.first_token_timeout.unwrap_or(timeouts.first_token);
+    timeouts.between_tokens = provider.between_tokens_timeout.unwrap_or(timeouts.between_tokens);
+    timeouts.total = provider.total_timeout.unwrap_or(timeouts.total);
+    let key_env = provider.key_env.as_ref().map(|key_env| key_env.value.as_str());
+    let key = key_env.and_then(environment).filter(|key| !key.trim().is_empty());
+    let out = key_env.filter(|_| key.is_none()).map(|variable| format!("the key {variable} is not set"));
+    if let Some(reason) = &out {
+        let consequence = if provider.optional { "it is out" } else { "the start will stop here" };
+        notes.push(format!("provider \"{}\": {reason}; {consequence}", name.value));
+    }
+    let options = ProviderOptions {
+        key: key.map(|key| Secret::new(key.trim().to_owned())),
+        headers: provider.headers.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect(),
+        timeouts,
+        max_tokens_field: provider.max_tokens_field,
+        include_usage: provider.include_usage.unwrap_or(defaults.include_usage),
+        stream: provider.stream.unwrap_or(defaults.stream),
+        ..defaults
+    };
+    let models = provider.models.iter().filter_map(|model| resolve_hosted(provider, model, reader, notes)).collect();
+    Some(ProviderConfig { options, out, optional: provider.optional, models })
+}
+
+fn resolve_hosted(
+    provider: &raw::Provider,
+    model: &raw::Hosted,
+    reader: &Reader<'_>,
+    notes: &mut Vec<String>,
+) -> Option<HostedConfig> {
+    let name = model.name.as_ref()?;
+    let id = format!("{}/{}", provider.name.as_ref()?.value, name.value);
+    if model.offer.input.is_none() || model.offer.output.is_none() {
+        notes.push(format!("{id}: it has no price, so that it counts as free where cost is preferred"));
+    }
+    let mut capabilities = weighbridge_providers::capabilities();
+    for parameters in [&provider.parameters, &model.parameters] {
+        capabilities.extend(resolve_capabilities(&parameters.extra, reader));
+        for unsupported in resolve_capabilities(&parameters.unsupported, reader) {
+            capabilities.remove(&unsupported);
+        }
+    }
+    let offer = Offer {
+        id: BackendId::new(&id),
+        local: false,
+        // Who says nothing clears a provider for nothing but what anyone may know.
+        clearance: model.offer.clearance.or(provider.clearance).unwrap_or(DataClass::Public),
+        region: model.offer.region.clone().or_else(|| provider.region.clone()),
+        price: price(&model.offer),
+        quality: model.offer.quality,
+        context: model.context.and_then(|context| u32::try_from(context).ok()),
+        capabilities,
+        dialect: Some(Dialect::OpenAiChat),
+    };
+    let upstream_name = model.upstream_name.clone().unwrap_or_else(|| name.value.clone());
+    Some(HostedConfig { offer, upstream_name })
+}
+
+/// Capabilities by their words; one that is none is a mistake.
+pub(super) fn resolve_capabilities(words: &[Located<String>], reader: &Reader<'_>) -> Vec<Capability> {
+    let known = || Capability::ALL.iter().map(|capability| capability.as_str());
+    let find = |word: &Located<String>| {
+        let found = Capability::ALL.iter().copied().find(|capability| capability.as_str() == word.value);
+        if found.is_none() {
+            let all: Vec<&str> = known().collect();
+            let help = nearest(&word.value, known()).or_else(|| Some(format!("there are {}", all.join(", "))));
+            reader.mistake(&word.place, format!("\"{}\" is no capability", word.value), help);
+        }
+        found
+    };
+    words.iter().filter_map(find).collect()
+}
+
+fn resolve_caller(caller: &raw::Caller, routes: &BTreeSet<&str>, reader: &Reader<'_>) -> Option<CallerKey> {
+    for route in caller.routes.iter().flatten().filter(|route| !routes.contains(route.value.as_str())) {
+        let help = nearest(&route.value, routes.iter().copied());
+        reader.mistake(&route.place, format!("there is no route named \"{}\"", route.value), help);
+    }
+    let hash = caller.key_sha256.as_ref()?;
+    let key = KeyHash::from_hex(&hash.value);
+    if key.is_none() {
+        let help = Some("weighbridge keys hash makes one of a key on its standard input".to_owned());
+        reader.mistake(&hash.place, "expected 64 hexadecimal digits", help);
+    }
+    let names = |routes: &Vec<Located<String>>| routes.iter().map(|route| Arc::from(route.value.as_str())).collect();
+    let facts = CallerFacts {
+        name: caller.name.as_ref()?.value.as_str().into(),
+        highest_class: caller.highest_class.unwrap_or(DataClass::Restricted),
+        class: caller.class,
+        routes: caller.routes.as_ref().map(names),
+    };
+    Some(CallerKey { key: key?, facts: facts.into() })
+}

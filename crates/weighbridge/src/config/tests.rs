@@ -1,0 +1,115 @@
+//! A config with its mistakes, and every example beside it.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Mistakes> {
+    let environment = |name: &str| (name == "SET").then(|| "a-key".to_owned());
+    Config::parse(Path::new("w.toml"), text, &environment)
+}
+
+/// Holds the mistakes of `text` against `expected`: line, key, and a piece of the message or the help.
+fn check_mistakes(text: &str, expected: &[(usize, &str, &str)]) {
+    let mistakes = parse(text).err().map(|mistakes| mistakes.list).unwrap_or_default();
+    let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.line, mistake.key.as_str())).collect();
+    let wanted: Vec<_> = expected.iter().map(|(line, key, _)| (*line, *key)).collect();
+    assert_eq!(found, wanted, "{mistakes:#?}");
+    for (mistake, (_, _, piece)) in mistakes.iter().zip(expected) {
+        let text = format!("{} {}", mistake.message, mistake.help.as_deref().unwrap_or_default());
+        assert!(text.contains(piece), "{text:?} does not say {piece:?}");
+    }
+}
+
+const DEMO: &str = "[[models]]\nname = \"demo\"\npath = \"builtin:demo\"\n";
+
+#[test]
+fn all_mistakes_come_at_once_each_with_its_line_key_and_remedy() {
+    check_mistakes(
+        r#"
+[server]
+listen = "here"
+max_body_byte = 5
+
+[[models]]
+name = "demo"
+path = "builtin:demo"
+clearance = "secret"
+
+[[routes]]
+name = "default"
+backends = ["demmo"]
+prefer = 7
+"#,
+        &[
+            (3, "server.listen", "127.0.0.1:8080"),
+            (4, "server.max_body_byte", "did you mean \"max_body_bytes\"?"),
+            (9, "models[0].clearance", "public"),
+            (13, "routes[0].backends[0]", "did you mean \"demo\"?"),
+            (14, "routes[0].prefer", "expected one of"),
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_toml_says_where() {
+    check_mistakes("[server\n", &[(1, "", "not valid TOML")]);
+}
+
+#[test]
+fn a_config_that_serves_nothing_says_so() {
+    check_mistakes("", &[(1, "", "nothing can answer")]);
+}
+
+#[test]
+fn a_missing_model_is_named_with_what_was_tried() {
+    check_mistakes(
+        "[[models]]\nname = \"m\"\npath = \"no/such\"\n",
+        &[(3, "models[0].path", "no folder or file at \"no/such\"")],
+    );
+}
+
+#[test]
+fn an_address_that_others_reach_wants_callers() {
+    let config = format!("[server]\nlisten = \"0.0.0.0:8080\"\n{DEMO}");
+    check_mistakes(&config, &[(2, "server.listen", "there are no [[callers]]")]);
+    let config = format!("[server]\nlisten = \"0.0.0.0:8080\"\nauth = \"none\"\n{DEMO}");
+    assert!(parse(&config).is_ok());
+}
+
+#[test]
+fn models_alone_need_no_route() {
+    let config = parse(DEMO).expect("it has no mistakes");
+    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.models[0].path, ModelPath::Bundled);
+}
+
+#[test]
+fn a_provider_needs_a_route_and_its_key_is_fetched_by_name() {
+    let provider =
+        "[[providers]]\nname = \"p\"\nkind = \"openai\"\nbase_url = \"http://h/v1\"\nmodels = [{ name = \"m\" }]\n";
+    check_mistakes(&format!("{provider}key_env = \"SET\"\n"), &[(1, "", "no [[routes]]")]);
+    let route = "[[routes]]\nname = \"r\"\nbackends = [\"p/m\"]\n";
+    let with_key = parse(&format!("{provider}key_env = \"SET\"\n{route}")).expect("it has no mistakes");
+    assert!(with_key.providers[0].out.is_none() && !format!("{:?}", with_key.providers[0].options).contains("a-key"));
+    let without = parse(&format!("{provider}key_env = \"UNSET\"\n{route}")).expect("it has no mistakes");
+    assert_eq!(without.providers[0].out.as_deref(), Some("the key UNSET is not set"));
+    // Silence clears a provider for public content alone.
+    assert_eq!(without.providers[0].models[0].offer.clearance, DataClass::Public);
+}
+
+#[test]
+fn every_example_is_without_mistakes() {
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config"));
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).expect("the examples are in the repository") {
+        let path = entry.expect("it can be listed").path();
+        let text = std::fs::read_to_string(&path).expect("it can be read");
+        // From the root of the repository, as its users start it.
+        let seen_from = folder.join("..").join(path.file_name().expect("a file has a name"));
+        let mistakes = Config::parse(&seen_from, &text, &|_| Some("key".to_owned())).err();
+        assert!(mistakes.is_none(), "{}", mistakes.map(|mistakes| mistakes.to_string()).unwrap_or_default());
+        count += 1;
+    }
+    assert!(count > 0);
+}

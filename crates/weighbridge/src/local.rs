@@ -1,0 +1,113 @@
+//! Local models: found by name or path, opened, loaded.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use weighbridge_backend::{BackendId, DataClass, Price};
+use weighbridge_engine::{LocalModel, ModelOptions};
+use weighbridge_models::{Checkpoint, Compute};
+
+use crate::bundled;
+use crate::config::{BUNDLED, Config, ModelConfig, ModelPath, Source};
+use crate::failure::Failure;
+use crate::terminal::LoadBar;
+
+/// Opens the checkpoint at `path`: its headers, not its weights.
+pub(crate) fn open(path: &ModelPath) -> Result<Checkpoint, Failure> {
+    match path {
+        ModelPath::Bundled => bundled::checkpoint().map_err(Failure::failed),
+        ModelPath::At(path) => Checkpoint::open(path)
+            .map_err(|error| Failure::failed(format!("cannot open the model at {}: {error}", path.display()))),
+    }
+}
+
+/// The options of a model of the config.
+pub(crate) fn options(model: &ModelConfig, checkpoint: Checkpoint) -> ModelOptions {
+    let defaults = ModelOptions::new(BackendId::new(&model.name), checkpoint);
+    ModelOptions {
+        compute: model.compute,
+        clearance: model.clearance,
+        region: model.region.clone(),
+        price: model.price,
+        quality: model.quality,
+        context: model.context,
+        max_running: model.max_running.unwrap_or(defaults.max_running),
+        max_waiting: model.max_waiting.unwrap_or(defaults.max_waiting),
+        prefill_chunk: model.prefill_chunk.unwrap_or(defaults.prefill_chunk),
+        ..defaults
+    }
+}
+
+/// Loads a model and starts it, with a progress bar.
+pub(crate) fn load(model: &ModelConfig) -> Result<Arc<LocalModel>, Failure> {
+    let checkpoint = open(&model.path)?;
+    let bar = LoadBar::new(&model.name);
+    LocalModel::load(options(model, checkpoint), &mut |progress| bar.show(progress))
+        .map_err(|error| Failure::failed(format!("cannot load the model \"{}\": {error}", model.name)))
+}
+
+/// A model that was named on the command line: a path that exists, else a model of the config, else the one
+/// that the program carries.
+pub(crate) fn find(name: &str, source: &Source) -> Result<ModelConfig, Failure> {
+    let path = Path::new(name);
+    if path.exists() {
+        return Ok(unnamed(file_name(path), ModelPath::At(path.to_owned())));
+    }
+    if let Source::File(file, _) = source {
+        let config = Config::read(file).map_err(Failure::Config)?;
+        if let Some(model) = config.models.into_iter().find(|model| model.name == name) {
+            return Ok(model);
+        }
+    }
+    if name == bundled::NAME || name == BUNDLED {
+        return Ok(demo());
+    }
+    Err(Failure::usage(format!(
+        "there is no folder or file at \"{name}\" and no model of that name; \"{}\" is the one that the program carries",
+        bundled::NAME
+    )))
+}
+
+/// The models at these paths, each named by its folder or file.
+pub(crate) fn at_paths(paths: &[PathBuf]) -> Result<Vec<ModelConfig>, Failure> {
+    let mut names = BTreeSet::new();
+    let named = |path: &PathBuf| {
+        if !path.exists() {
+            return Err(Failure::usage(format!("there is no folder or file at \"{}\"", path.display())));
+        }
+        let stem = file_name(path);
+        let candidates = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
+        let name = candidates.into_iter().find(|name| names.insert(name.clone())).unwrap_or(stem);
+        Ok(unnamed(name, ModelPath::At(path.clone())))
+    };
+    paths.iter().map(named).collect()
+}
+
+/// The model that the program carries.
+pub(crate) fn demo() -> ModelConfig {
+    unnamed(bundled::NAME.to_owned(), ModelPath::Bundled)
+}
+
+fn unnamed(name: String, path: ModelPath) -> ModelConfig {
+    ModelConfig {
+        name,
+        path,
+        compute: Compute::default(),
+        clearance: DataClass::Restricted,
+        region: None,
+        price: Price::default(),
+        quality: None,
+        context: None,
+        max_running: None,
+        max_waiting: None,
+        prefill_chunk: None,
+    }
+}
+
+/// The last part of a path, without `.gguf`. A slash divides a provider from its model, so there is none.
+fn file_name(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().replace('/', "-");
+    name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
+}
