@@ -84,8 +84,12 @@ impl Admission {
 
     /// Tells all inside to break off. Returns how many were.
     pub(crate) fn cut(&self) -> usize {
-        self.state.send_modify(|state| state.cut = true);
-        self.inside()
+        let mut inside = 0;
+        self.state.send_modify(|state| {
+            state.cut = true;
+            inside = state.inside;
+        });
+        inside
     }
 
     pub(crate) fn cut_signal(&self) -> CutSignal {
@@ -107,10 +111,18 @@ impl Drop for Admitted {
     }
 }
 
-/// 503: the gateway is being stopped.
-pub(crate) fn stopping() -> Refusal {
+/// How long to wait before asking whatever takes this gateway's place.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+fn stopping() -> Refusal {
     let message = "The gateway is being stopped and takes no new requests.";
-    Refusal::unavailable(SHUTTING_DOWN, message, Some(Duration::from_secs(5)))
+    Refusal::unavailable(SHUTTING_DOWN, message, Some(COME_BACK))
+}
+
+/// 503: the gateway was stopped before there was an answer.
+pub(crate) fn stopped() -> Refusal {
+    let message = "The gateway was stopped before it could answer.";
+    Refusal::unavailable(SHUTTING_DOWN, message, Some(COME_BACK))
 }
 
 #[cfg(test)]

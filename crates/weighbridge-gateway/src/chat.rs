@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request as HttpRequest, header};
-use weighbridge_backend::{Event, NanoUsd};
+use weighbridge_backend::{Event, NanoUsd, Request};
 use weighbridge_policy::CallerFacts;
 
 use crate::account::Account;
-use crate::admission::stopping;
+use crate::admission::stopped;
 use crate::body::read_body;
 use crate::dispatch::{Dispatched, Until};
 use crate::gateway::Core;
@@ -45,7 +45,7 @@ pub(crate) async fn chat(State(gateway): State<Arc<Core>>, request: HttpRequest<
         Some(refusal) => Err(refusal),
         None => tokio::select! {
             answer = gateway.answer(parts, body, caller, &mut account) => answer,
-            () = gateway.admission.cut_signal() => Err(stopping()),
+            () = gateway.admission.cut_signal() => Err(stopped()),
         },
     };
     match answer {
@@ -60,7 +60,8 @@ pub(crate) async fn chat(State(gateway): State<Arc<Core>>, request: HttpRequest<
 
 /// An answer that has begun.
 struct Answer {
-    body: ChatBody,
+    request: Arc<Request>,
+    include_usage: bool,
     dispatched: Dispatched,
 }
 
@@ -80,11 +81,14 @@ impl Core {
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let until = if body.request.stream { Until::FirstEvent } else { Until::Whole };
-        let request = Arc::new(body.request.clone());
-        let dispatched =
-            self.dispatch(&plan, request, until, account).await.map_err(|failure| Refusal::from(&failure))?;
-        Ok(Answer { body, dispatched })
+        let ChatBody { request, include_usage } = body;
+        let until = if request.stream { Until::FirstEvent } else { Until::Whole };
+        let request = Arc::new(request);
+        let dispatched = self
+            .dispatch(&plan, Arc::clone(&request), until, account)
+            .await
+            .map_err(|failure| Refusal::from(&failure))?;
+        Ok(Answer { request, include_usage, dispatched })
     }
 
     /// Reads the body and makes the plan: pure work, in proportion to the body.
@@ -112,17 +116,17 @@ impl Core {
 
 impl Answer {
     fn into_response(self, gateway: &Core, account: Account) -> Response {
-        let Self { body, dispatched } = self;
-        let choices = body.request.choices.get();
+        let Self { request, include_usage, dispatched } = self;
+        let choices = request.choices.get();
         let head = AnswerHead {
             request_id: account.request_id().to_string(),
             created: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs()),
             model: dispatched.choice.backend.to_string(),
         };
         let hints = dispatched.choice.unused_hints.join(", ");
-        if body.request.stream {
+        if request.stream {
             let heading = Heading::of_account(&account, dispatched.estimated_cost()).with_unused_hints(&hints);
-            return heading.put_on(stream(gateway, head, choices, body.include_usage, dispatched, account));
+            return heading.put_on(stream(gateway, head, choices, include_usage, dispatched, account));
         }
         let heading = Heading::of_account(&account, account.bill().1).with_unused_hints(&hints);
         let mut answer = ChatAnswer::default();

@@ -1,0 +1,185 @@
+//! The parameters beside messages and tools: how tokens are drawn, how many, and what else changes the answer
+//! or only helps.
+
+use std::num::NonZeroU32;
+
+use serde_json::Value;
+use weighbridge_backend::{Asked, Capability, Sampling};
+
+use super::{Fields, WireError, hint, need};
+
+const MAX_STOPS: usize = 16;
+
+pub(super) fn sampling(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Sampling, WireError> {
+    let mut decimal = |key: &str, low, high, capability| -> Result<Option<f32>, WireError> {
+        let number = fields.decimal(key, low, high)?;
+        if number.is_some() {
+            asked.push(need(key, capability));
+        }
+        Ok(number)
+    };
+    let mut sampling = Sampling {
+        temperature: decimal("temperature", 0.0, 2.0, Capability::Temperature)?,
+        top_p: decimal("top_p", 0.0, 1.0, Capability::TopP)?,
+        min_p: decimal("min_p", 0.0, 1.0, Capability::MinP)?,
+        frequency_penalty: decimal("frequency_penalty", -2.0, 2.0, Capability::FrequencyPenalty)?,
+        presence_penalty: decimal("presence_penalty", -2.0, 2.0, Capability::PresencePenalty)?,
+        ..Sampling::default()
+    };
+    if let Some(top_k) = fields.integer("top_k", 1, i64::from(u32::MAX))? {
+        sampling.top_k = u32::try_from(top_k).ok();
+        asked.push(need("top_k", Capability::TopK));
+    }
+    sampling.seed = fields.integer("seed", i64::MIN, i64::MAX)?;
+    if sampling.seed.is_some() {
+        asked.push(need("seed", Capability::Seed));
+    }
+    sampling.stop = stop(fields)?;
+    if !sampling.stop.is_empty() {
+        asked.push(need("stop", Capability::Stop));
+    }
+    Ok(sampling)
+}
+
+fn stop(fields: &Fields<'_>) -> Result<Vec<String>, WireError> {
+    let stops = match fields.get("stop") {
+        None => return Ok(Vec::new()),
+        Some(Value::String(text)) => vec![text.clone()],
+        Some(Value::Array(texts)) if texts.len() > MAX_STOPS => {
+            let message = format!("Invalid 'stop': array too long. Expected at most {MAX_STOPS} texts.");
+            return Err(WireError::at("stop", "array_above_max_length", message));
+        }
+        Some(Value::Array(texts)) => texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| match text {
+                Value::String(text) => Ok(text.clone()),
+                other => Err(WireError::wrong_type(&format!("stop[{i}]"), "a string", other)),
+            })
+            .collect::<Result<_, _>>()?,
+        Some(other) => return Err(WireError::wrong_type("stop", "a string or an array of strings", other)),
+    };
+    if stops.iter().any(String::is_empty) {
+        return Err(WireError::invalid("stop", "a stop text is empty"));
+    }
+    Ok(stops)
+}
+
+pub(super) fn max_output_tokens(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Option<u32>, WireError> {
+    let mut read = |key: &str| -> Result<Option<u32>, WireError> {
+        let number = fields.integer(key, 1, i64::from(u32::MAX))?;
+        if number.is_some() {
+            asked.push(need(key, Capability::MaxTokens));
+        }
+        Ok(number.and_then(|number| u32::try_from(number).ok()))
+    };
+    match (read("max_completion_tokens")?, read("max_tokens")?) {
+        (Some(new), Some(old)) if new != old => {
+            let why = format!("it says {old} and 'max_completion_tokens' says {new}; send one of them");
+            Err(WireError::invalid("max_tokens", why))
+        }
+        (new, old) => Ok(new.or(old)),
+    }
+}
+
+pub(super) fn choices(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<NonZeroU32, WireError> {
+    let n = fields.integer("n", 1, 128)?.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
+    let n = n.unwrap_or(NonZeroU32::MIN);
+    if n.get() > 1 {
+        asked.push(need("n", Capability::N));
+    }
+    Ok(n)
+}
+
+/// Returns whether a chunk of usage is wanted.
+pub(super) fn stream_options(fields: &Fields<'_>, stream: bool) -> Result<bool, WireError> {
+    let Some(options) = fields.object("stream_options")? else { return Ok(false) };
+    if !stream {
+        return Err(WireError::invalid("stream_options", "it is only allowed when 'stream' is true"));
+    }
+    if let Some(key) = options.keys().find(|key| !["include_usage", "include_obfuscation"].contains(key)) {
+        let path = options.path(key);
+        return Err(WireError::at(&path, "unknown_parameter", format!("Unknown parameter: '{path}'.")));
+    }
+    options.boolean("include_obfuscation")?;
+    Ok(options.boolean("include_usage")?.unwrap_or(false))
+}
+
+/// Parameters that change the answer: a backend that cannot honour one is out.
+pub(super) fn features(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<(), WireError> {
+    if let Some(bias) = fields.object("logit_bias")?
+        && bias.keys().next().is_some()
+    {
+        asked.push(need("logit_bias", Capability::LogitBias));
+    }
+    let logprobs = fields.boolean("logprobs")?.unwrap_or(false);
+    if logprobs {
+        asked.push(need("logprobs", Capability::Logprobs));
+    }
+    if fields.integer("top_logprobs", 0, 20)?.is_some() && !logprobs {
+        return Err(WireError::invalid("top_logprobs", "it is only allowed when 'logprobs' is true"));
+    }
+    if let Some(format) = fields.object("response_format")? {
+        match format.required_string("type")? {
+            "text" => {}
+            "json_object" | "json_schema" => asked.push(need("response_format", Capability::ResponseFormat)),
+            _ => return Err(WireError::invalid("response_format.type", "expected text, json_object or json_schema")),
+        }
+    }
+    if fields.array("modalities")?.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
+        asked.push(need("modalities", Capability::Modalities));
+    }
+    if fields.boolean("store")?.unwrap_or(false) {
+        asked.push(need("store", Capability::Store));
+    }
+    if fields.string("service_tier")?.is_some_and(|tier| !["auto", "default"].contains(&tier)) {
+        asked.push(need("service_tier", Capability::ServiceTier));
+    }
+    for (key, capability) in [
+        ("audio", Capability::Modalities),
+        ("reasoning_effort", Capability::ReasoningEffort),
+        ("verbosity", Capability::Verbosity),
+        ("web_search_options", Capability::WebSearch),
+        ("moderation", Capability::Moderation),
+    ] {
+        if fields.get(key).is_some() {
+            asked.push(need(key, capability));
+        }
+    }
+    Ok(())
+}
+
+/// Parameters that only help: a backend that cannot use one may still answer, and the response says so.
+pub(super) fn hints(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<(), WireError> {
+    fields.string("user")?;
+    fields.string("safety_identifier")?;
+    metadata(fields)?;
+    for (key, capability) in [
+        ("user", Capability::User),
+        ("safety_identifier", Capability::User),
+        ("metadata", Capability::Metadata),
+        ("prediction", Capability::Prediction),
+        ("prompt_cache_key", Capability::PromptCache),
+        ("prompt_cache_options", Capability::PromptCache),
+        ("prompt_cache_retention", Capability::PromptCache),
+    ] {
+        if fields.get(key).is_some() {
+            asked.push(hint(key, capability));
+        }
+    }
+    Ok(())
+}
+
+fn metadata(fields: &Fields<'_>) -> Result<(), WireError> {
+    let Some(pairs) = fields.object("metadata")? else { return Ok(()) };
+    if pairs.keys().count() > 16 {
+        return Err(WireError::invalid("metadata", "it has more than 16 pairs"));
+    }
+    for key in pairs.keys() {
+        let value = pairs.string(key)?.unwrap_or_default();
+        if key.chars().count() > 64 || value.chars().count() > 512 {
+            return Err(WireError::invalid("metadata", "a key may have 64 characters and a value 512"));
+        }
+    }
+    Ok(())
+}
