@@ -88,6 +88,9 @@ pub enum CheckpointProblem {
         /// What the system says.
         reason: io::Error,
     },
+    /// Nothing is at its path.
+    #[error("there is no such file or folder")]
+    NotFound,
     /// A file that must be there is not.
     #[error("there is no {0} in it; a checkpoint is a folder with config.json and safetensors, or a .gguf file")]
     MissingFile(String),

@@ -4,6 +4,7 @@
 //! What a family cannot describe in full it refuses by name: a feature left out would not fail, it would talk nonsense.
 
 mod llama;
+mod mistral;
 mod rope;
 
 use serde_json::Value as Json;
@@ -52,14 +53,18 @@ pub(crate) struct Described {
     pub(crate) names: Names,
 }
 
+/// How a family reads GGUF metadata.
+type FromGguf = fn(&Gguf) -> Result<Described, SpecError>;
+
 struct Family {
     /// `model_type` in a config, `general.architecture` in GGUF metadata.
     architecture: &'static str,
     from_config: fn(&Json) -> Result<Described, SpecError>,
-    from_gguf: fn(&Gguf) -> Result<Described, SpecError>,
+    /// None where GGUF files go by another family's name.
+    from_gguf: Option<FromGguf>,
 }
 
-const FAMILIES: [Family; 1] = [llama::FAMILY];
+const FAMILIES: [Family; 2] = [llama::FAMILY, mistral::FAMILY];
 
 /// The largest count or width of anything; bounds what is computed from a config before its tensors confirm it.
 const SIZE_MAX: u64 = 1 << 24;
@@ -78,16 +83,18 @@ pub(crate) fn from_config(config: &Json) -> Result<Described, SpecError> {
 pub(crate) fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
     const KEY: &str = "general.architecture";
     let name = file.string(KEY)?.ok_or_else(|| GgufError::Missing(KEY.to_owned()))?;
-    (find(name)?.from_gguf)(file)
+    let from_gguf = find(name)?.from_gguf.ok_or_else(|| unknown(name))?;
+    from_gguf(file)
 }
 
 fn find(name: &str) -> Result<&'static Family, SpecError> {
-    FAMILIES.iter().find(|family| family.architecture == name).ok_or_else(|| {
-        let supported: Vec<_> = FAMILIES.iter().map(|family| family.architecture).collect();
-        // Of a name from outside a start is enough.
-        let name = name.chars().take(64).collect();
-        SpecError::Architecture { name, supported: supported.join(", ") }
-    })
+    FAMILIES.iter().find(|family| family.architecture == name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> SpecError {
+    let supported: Vec<_> = FAMILIES.iter().map(|family| family.architecture).collect();
+    // Of a name from outside a start is enough.
+    SpecError::Architecture { name: name.chars().take(64).collect(), supported: supported.join(", ") }
 }
 
 /// A size from outside, from 1 to `most`.

@@ -46,6 +46,9 @@ pub enum WeightError {
     },
 }
 
+/// Candle's packed products take their blocks of 32 in pairs, so rows of an odd number of blocks are expanded.
+const PACKED_COLUMNS: usize = 64;
+
 /// One tensor as it lies in its file. Its range is known to be within the file and as long as shape and type say.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -66,6 +69,12 @@ pub(crate) struct Weights {
 impl Stored {
     pub(crate) fn count(&self) -> u64 {
         self.shape.iter().map(|&size| size as u64).product()
+    }
+
+    /// Whether it can be multiplied in the blocks it is stored in.
+    pub(crate) fn can_stay_packed(&self) -> bool {
+        let columns = self.shape.last().copied().unwrap_or(1);
+        matches!(self.element.form(), Form::Blocks(_)) && columns.is_multiple_of(PACKED_COLUMNS)
     }
 
     fn data(&self) -> &[u8] {
@@ -131,10 +140,10 @@ impl Weights {
         Ok((tensor, stored.range.len() as u64))
     }
 
-    /// A weight in the blocks it is stored in, where it is stored in blocks.
+    /// A weight in the blocks it is stored in, where it can be multiplied in them.
     pub(crate) fn packed(&self, part: Part, spec: &DecoderSpec) -> Result<Option<(QTensor, u64)>, WeightError> {
         let stored = self.find(part, spec)?;
-        if !matches!(stored.element.form(), Form::Blocks(_)) {
+        if !stored.can_stay_packed() {
             return Ok(None);
         }
         let tensor = stored.packed().map_err(|source| self.failed(part, source))?;

@@ -44,7 +44,7 @@ fn check_config(field: &str, value: Json, expected: &str) -> Outcome {
 
 #[test]
 fn what_is_not_there_is_named() -> Outcome {
-    check(Path::new("/no/such/model.gguf"), "/no/such/model.gguf");
+    check(Path::new("/no/such/model.gguf"), "/no/such/model.gguf: there is no such file or folder");
     let folder = copy()?;
     fs::remove_file(folder.path().join("model.safetensors"))?;
     check(folder.path(), "there is no model.safetensors in it");

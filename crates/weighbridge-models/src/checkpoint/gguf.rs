@@ -23,8 +23,7 @@ const SPECIAL_KEYS: [(&str, &str); 4] = [
 
 /// Opens a file.
 pub(super) fn open(path: &Path) -> Result<Inner, CheckpointProblem> {
-    let bytes = files::map(path, "the file")?;
-    let bytes = bytes.ok_or_else(|| CheckpointProblem::MissingFile("file or folder".to_owned()))?;
+    let bytes = files::map(path, "the file")?.ok_or(CheckpointProblem::NotFound)?;
     let file_bytes = bytes.len() as u64;
     let file = Gguf::parse(bytes)?;
     let Described { spec, names } = families::from_gguf(&file)?;

@@ -23,7 +23,7 @@ pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, compute: Compute, co
 fn weight(part: Part, stored: &Stored, compute: Compute) -> u64 {
     let count = stored.count();
     match (compute, stored.element.form()) {
-        (Compute::Quantized, Form::Blocks(kind)) => {
+        (Compute::Quantized, Form::Blocks(kind)) if stored.can_stay_packed() => {
             let copy = if part == Part::Embedding { 0 } else { repacked(kind, count) };
             stored.range.len() as u64 + copy
         }

@@ -10,10 +10,10 @@ use crate::gguf::{Gguf, GgufError};
 use crate::parts::Names;
 use crate::spec::{AttentionSpec, DecoderSpec, FeedForwardSpec, LayerSpec, RopeScaling, RopeSpec, RopeStyle, Span};
 
-pub(super) const FAMILY: Family = Family { architecture: "llama", from_config, from_gguf };
+pub(super) const FAMILY: Family = Family { architecture: "llama", from_config, from_gguf: Some(from_gguf) };
 
 /// As published on Hugging Face.
-pub(super) const CONFIG_NAMES: Names = Names {
+const CONFIG_NAMES: Names = Names {
     embedding: "model.embed_tokens",
     final_norm: "model.norm",
     head: "lm_head",
@@ -30,7 +30,7 @@ pub(super) const CONFIG_NAMES: Names = Names {
 };
 
 /// As llama.cpp's converter writes them.
-pub(super) const GGUF_NAMES: Names = Names {
+const GGUF_NAMES: Names = Names {
     embedding: "token_embd",
     final_norm: "output_norm",
     head: "output",
@@ -71,7 +71,7 @@ struct Config {
     quantization_config: Option<Json>,
 }
 
-fn from_config(config: &Json) -> Result<Described, SpecError> {
+pub(super) fn from_config(config: &Json) -> Result<Described, SpecError> {
     let config = Config::deserialize(config).map_err(|reason| SpecError::Config(reason.to_string()))?;
     config.check_supported()?;
     let hidden = size("hidden_size", config.hidden_size, SIZE_MAX)?;

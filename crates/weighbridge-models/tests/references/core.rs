@@ -54,3 +54,8 @@ fn linear_rope_biases_and_a_tied_head_are_computed_as_by_transformers() -> Outco
 fn a_dynamic_rope_base_is_computed_as_by_transformers_however_the_prompt_is_cut() -> Outcome {
     check_family("llama_dynamic")
 }
+
+#[test]
+fn a_sliding_window_is_computed_as_by_transformers() -> Outcome {
+    check_family("mistral")
+}
