@@ -11,9 +11,16 @@ pub(crate) struct Prompter {
     pub(crate) tokenizer: Tokenizer,
     /// Tokens of prompt and answer together.
     pub(crate) context: u32,
+    /// A longer text has more tokens than the context: counting them would be seconds of work for nothing.
+    most_bytes: usize,
 }
 
 impl Prompter {
+    pub(crate) fn new(template: Option<ChatTemplate>, tokenizer: Tokenizer, context: u32) -> Self {
+        let most_bytes = most_bytes(&tokenizer, context);
+        Self { template, tokenizer, context, most_bytes }
+    }
+
     /// The prompt, at least one token.
     ///
     /// # Errors
@@ -28,6 +35,14 @@ impl Prompter {
         }
         let text = conversation(request, now()).and_then(|conversation| template.render(&conversation));
         let text = text.map_err(refused)?;
+        if text.len() > self.most_bytes {
+            let message = format!(
+                "the prompt has {} bytes, which is far more than the {} tokens of the model's context; shorten it",
+                text.len(),
+                self.context
+            );
+            return Err(too_long(message));
+        }
         let tokens = self.tokenizer.encode(&text).map_err(|error| {
             Failure::new(FailureKind::Internal, format!("the prompt could not be turned into tokens: {error}"))
         })?;
@@ -59,9 +74,7 @@ impl Prompter {
                      of {context} tokens; shorten it"
                 ),
             };
-            let mut failure = Failure::new(FailureKind::ContextLengthExceeded, message);
-            failure.param = Some("messages".into());
-            return Err(failure);
+            return Err(too_long(message));
         }
         Ok(asked.unwrap_or_else(|| u32::try_from(context - prompt_tokens).unwrap_or(u32::MAX)))
     }
@@ -82,6 +95,20 @@ fn now() -> jiff::civil::DateTime {
 /// it spoke against the backend, one odd request after the other could take that out of service.
 fn refused(error: TemplateError) -> Failure {
     invalid(format!("the chat template refuses these messages: {error}"), "messages")
+}
+
+/// The bytes that a context can hold at the very most: nothing but the longest token, and a normaliser that
+/// leaves a quarter of the text.
+fn most_bytes(tokenizer: &Tokenizer, context: u32) -> usize {
+    let tokens = (0..).take(tokenizer.size()).filter_map(|id| tokenizer.token(id));
+    let longest = tokens.map(|token| token.len()).max().unwrap_or(1);
+    longest.saturating_mul(4).saturating_mul(context as usize)
+}
+
+fn too_long(message: String) -> Failure {
+    let mut failure = Failure::new(FailureKind::ContextLengthExceeded, message);
+    failure.param = Some("messages".into());
+    failure
 }
 
 fn invalid(message: impl Into<String>, param: &str) -> Failure {

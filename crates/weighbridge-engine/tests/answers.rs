@@ -232,7 +232,8 @@ async fn the_end_of_the_context_ends_the_answer() -> Outcome {
 async fn what_does_not_fit_the_context_is_refused_with_figures() -> Outcome {
     let model = demo()?;
     let long = "a fox and a lamp ".repeat(1000);
-    for request in [ask(&long), Request { max_output_tokens: Some(1010), ..ask(STORY) }] {
+    let beyond_counting = "a fox and a lamp ".repeat(100_000);
+    for request in [ask(&long), ask(&beyond_counting), Request { max_output_tokens: Some(1010), ..ask(STORY) }] {
         let failure = failure_of(&model, request).await?;
         assert_eq!(failure.kind, FailureKind::ContextLengthExceeded);
         assert_eq!(failure.param.as_deref(), Some("messages"));

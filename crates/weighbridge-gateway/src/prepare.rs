@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weighbridge_backend::{BackendId, DataClass, Failure, FailureKind, Health, Need, Request};
+use weighbridge_backend::{BackendId, DataClass, Failure, Health, Need, Request};
 use weighbridge_policy::{Asking, BackendFacts, CallerFacts, NoRoute, Plan, Reason, Route, find_route, plan};
 
 use crate::Gateway;
@@ -100,7 +100,7 @@ impl Core {
         if let Some(reason) = plan.context_too_small() {
             return Refusal::context_length_exceeded(&reason.to_string());
         }
-        if let Some(failure) = uncounted.filter(|failure| failure.kind == FailureKind::InvalidRequest) {
+        if let Some(failure) = uncounted.filter(|failure| !failure.may_fail_over()) {
             return Refusal::from(failure);
         }
         if plan.only_out() {

@@ -17,8 +17,7 @@ use crate::terminal::LoadBar;
 pub(crate) fn open(path: &ModelPath) -> Result<Checkpoint, Failure> {
     match path {
         ModelPath::Bundled => bundled::checkpoint().map_err(Failure::failed),
-        ModelPath::At(path) => Checkpoint::open(path)
-            .map_err(|error| Failure::failed(format!("cannot open the model at {}: {error}", path.display()))),
+        ModelPath::At(path) => Checkpoint::open(path).map_err(Failure::failed),
     }
 }
 
