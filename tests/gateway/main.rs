@@ -1,0 +1,13 @@
+//! The program on real sockets: each test starts it, speaks to it as a user would, and holds it to a claim.
+
+mod answers;
+mod bad_input;
+mod callers;
+mod cli;
+mod config;
+mod failover;
+mod life;
+mod pages;
+mod privacy;
+mod receipts;
+mod streams;
