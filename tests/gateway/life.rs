@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use harness::{Act, Upstream, Weighbridge, ask, demo_folder, demo_model, eventually, provider, route, run};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Pieces of an answer that takes a second and a half.
 fn slow_answer() -> Act {
@@ -182,4 +183,15 @@ async fn without_anything_it_serves_the_model_that_it_carries() {
     program.post_chat(&ask("demo", "Hello")).await.assert_says("Hello! How can I help you today?", "demo");
     let says_so = async || program.stdout().contains("config   none");
     assert!(eventually(says_so).await, "{}", program.stdout());
+}
+
+#[tokio::test]
+async fn a_connection_that_sends_half_a_head_is_closed_in_time() {
+    let program = Weighbridge::start(format!("[server]\nhead_timeout_ms = 300\n{}", demo_model())).await;
+    let address = program.url().trim_start_matches("http://");
+    let mut connection = TcpStream::connect(address).await.expect("it listens");
+    connection.write_all(b"GET /health HTTP/1.1\r\nhos").await.expect("half a head can be sent");
+    let mut rest = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(10), connection.read_to_end(&mut rest)).await;
+    assert!(closed.is_ok(), "the connection is still open");
 }

@@ -120,9 +120,12 @@ impl Core {
         Ok((begun, events))
     }
 
+    /// A provider that asks for rest gets it, from later requests too. A local model needs none: it knows its
+    /// own queue, and the next request may find a place.
     fn learn(&self, choice: &Choice, failure: &Failure) {
         let busy = matches!(failure.kind, FailureKind::RateLimited | FailureKind::Overloaded);
-        if let (Some(registered), Some(wait), true) = (self.backend(&choice.backend), failure.retry_after, busy) {
+        let hosted = self.backend(&choice.backend).filter(|registered| !registered.backend.offer().local);
+        if let (Some(registered), Some(wait), true) = (hosted, failure.retry_after, busy) {
             registered.experience.asked_for_rest(wait);
         }
     }

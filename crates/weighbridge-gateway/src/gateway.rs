@@ -37,6 +37,10 @@ pub struct Limits {
     pub body_bytes: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// The most connections at once; further ones wait in the system's queue.
+    pub connections: usize,
+    /// How long the head of a request may take to arrive, and how long a connection may be idle.
+    pub head_timeout: Duration,
     /// The most requests inside at once.
     pub in_flight: usize,
     /// How often a backend that failed for a moment is asked again, after the others were.
@@ -62,6 +66,8 @@ impl Default for Limits {
             // 16 MiB of content in its envelope.
             body_bytes: 18 << 20,
             body_timeout: Duration::from_secs(60),
+            connections: 4096,
+            head_timeout: Duration::from_secs(60),
             in_flight: 1024,
             retries: 2,
             backoff: Duration::from_millis(250),

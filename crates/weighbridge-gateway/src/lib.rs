@@ -10,6 +10,7 @@ mod admission;
 mod body;
 mod callers;
 mod chat;
+mod connections;
 mod dispatch;
 mod gateway;
 mod metrics;

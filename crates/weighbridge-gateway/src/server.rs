@@ -13,9 +13,13 @@ use http::header;
 use tokio::net::TcpListener;
 use tracing::info;
 
+use crate::connections::Connections;
 use crate::gateway::Core;
 use crate::respond::Refusal;
 use crate::{Gateway, chat, pages};
+
+/// How long the last bytes may take to go out.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,46 +49,26 @@ fn router(core: &Arc<Core>) -> Router {
 impl Gateway {
     /// Serves until `stop` is ready, then takes no more requests, lets those under way end within `grace`,
     /// and breaks off the rest, each with a typed error event.
-    ///
-    /// # Errors
-    /// When the listener fails.
     pub async fn serve(
         self,
         listener: TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
         grace: Duration,
-    ) -> std::io::Result<Drained> {
-        let (core, told) = (Arc::clone(&self.0), tokio::sync::watch::Sender::new(None));
-        let tell = told.clone();
-        let stopping = async move {
-            stop.await;
-            core.admission.close();
-            let in_flight = core.admission.inside();
-            info!(in_flight, grace_s = grace.as_secs(), "stopping: no new requests are taken");
-            tell.send_replace(Some(in_flight));
+    ) -> Drained {
+        let core = self.0;
+        let mut connections = Connections::new(router(&core), core.limits.connections, core.limits.head_timeout);
+        connections.accept(listener, stop).await;
+        core.admission.close();
+        let in_flight = core.admission.inside();
+        info!(in_flight, grace_s = grace.as_secs(), "stopping: no new requests are taken");
+        let closed = connections.close();
+        let cut = match tokio::time::timeout(grace, core.admission.empty()).await {
+            Ok(()) => 0,
+            Err(_) => core.cut_off().await,
         };
-        let serving = axum::serve(listener, router(&self.0)).with_graceful_shutdown(stopping).into_future();
-        let mut told = told.subscribe();
-        let patience = async {
-            let in_flight = told.wait_for(Option::is_some).await.ok().and_then(|told| *told).unwrap_or(0);
-            let cut = match tokio::time::timeout(grace, self.0.admission.empty()).await {
-                Ok(()) => 0,
-                Err(_) => self.0.cut_off().await,
-            };
-            Drained { in_flight, cut }
-        };
-        tokio::pin!(serving, patience);
-        tokio::select! {
-            ended = &mut serving => {
-                ended?;
-                Ok(Drained { in_flight: 0, cut: 0 })
-            }
-            drained = &mut patience => {
-                // What is left are idle connections, and the last bytes of those that were cut.
-                let _ = tokio::time::timeout(Duration::from_millis(500), &mut serving).await;
-                Ok(drained)
-            }
-        }
+        // What is left are the last bytes of those that ended or were cut.
+        let _ = tokio::time::timeout(LAST_BYTES, closed).await;
+        Drained { in_flight, cut }
     }
 }
 

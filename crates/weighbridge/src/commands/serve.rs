@@ -86,7 +86,7 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
         model.stop();
     }
     let closed = ledger.handle.close();
-    farewell(served.map_err(Failure::failed)?);
+    farewell(served);
     let closed = closed.map_err(|error| Failure::failed(format!("receipts were lost at the end: {error}")))?;
     info!(receipts = closed.written, "stopped");
     Ok(())

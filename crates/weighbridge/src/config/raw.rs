@@ -26,6 +26,8 @@ pub(super) struct Server {
     pub(super) metrics_auth: Option<MetricsAuth>,
     pub(super) max_body_bytes: Option<usize>,
     pub(super) body_timeout: Option<Duration>,
+    pub(super) max_connections: Option<usize>,
+    pub(super) head_timeout: Option<Duration>,
     pub(super) max_in_flight: Option<usize>,
     pub(super) grace: Option<Duration>,
 }
@@ -176,6 +178,8 @@ impl Server {
             metrics_auth: table.word("metrics_auth", &["loopback", "keys", "none"], metrics_auth),
             max_body_bytes: table.size("max_body_bytes", 1024..(1 << 30) + 1),
             body_timeout: table.milliseconds("body_timeout_ms"),
+            max_connections: table.size("max_connections", 1..1_000_001),
+            head_timeout: table.milliseconds("head_timeout_ms"),
             max_in_flight: table.size("max_in_flight", 1..1_000_001),
             grace: table.milliseconds("grace_ms"),
         }

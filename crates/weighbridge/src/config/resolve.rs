@@ -151,6 +151,8 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: Socket
     Limits {
         body_bytes: server.max_body_bytes.unwrap_or(default.body_bytes),
         body_timeout: server.body_timeout.unwrap_or(default.body_timeout),
+        connections: server.max_connections.unwrap_or(default.connections),
+        head_timeout: server.head_timeout.unwrap_or(default.head_timeout),
         in_flight: server.max_in_flight.unwrap_or(default.in_flight),
         retries: dispatch.retries.map_or(default.retries, |retries| u32::try_from(retries).unwrap_or(u32::MAX)),
         backoff: dispatch.backoff.unwrap_or(default.backoff),
