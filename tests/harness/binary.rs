@@ -27,9 +27,15 @@ fn build() -> Option<PathBuf> {
     command.args(["build", "--workspace", "--bin", "weighbridge", "--test", "gateway"]);
     command.args(["--message-format", "json-render-diagnostics"]);
     command.args(["--profile", &profile()]).current_dir(crate::repository());
-    // Cargo tells a test about its package; the build of another one must not see that.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-        command.env_remove(name);
+    // Cargo tells a test about its package, and the build of another one must not see that: build scripts that
+    // watch these variables (ring's does) would run anew, and everything above them be built again.
+    let about_this_package =
+        |name: &str| ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_EXE_"].iter().any(|start| name.starts_with(start));
+    let others = ["CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "CARGO_TARGET_TMPDIR", "OUT_DIR"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| about_this_package(name) || others.contains(&name)) {
+            command.env_remove(name);
+        }
     }
     let built = command.stderr(Stdio::inherit()).output().expect("cargo, which started this test, can be started");
     built.status.success().then(|| executable(&String::from_utf8_lossy(&built.stdout))).flatten()
