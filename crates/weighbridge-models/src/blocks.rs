@@ -3,9 +3,12 @@
 
 pub(crate) mod attention;
 pub(crate) mod embedding;
+pub(crate) mod experts;
 pub(crate) mod feed_forward;
+pub(crate) mod latent;
 pub(crate) mod linear;
 pub(crate) mod mask;
 pub(crate) mod norm;
 pub(crate) mod rope;
+pub(crate) mod router;
 pub(crate) mod single;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::spec::{AttentionSpec, DecoderSpec};
+use crate::spec::{DecoderSpec, MixerSpec};
 
 /// Tokens that a cache has room for once it holds any.
 const TOKENS_MIN: usize = 64;
@@ -24,21 +24,29 @@ pub struct KvCache {
 /// Keys and values of one layer; no room before the first token.
 #[derive(Debug)]
 pub(crate) struct LayerCache {
+    shape: CacheShape,
+    room: Option<Room>,
+}
+
+/// What a token leaves in a layer's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CacheShape {
     kv_heads: usize,
     head_dim: usize,
-    room: Option<Room>,
+    /// Whether there are values beside the keys; a latent row serves as both.
+    values: bool,
 }
 
 /// `[kv_heads, capacity, head_dim]` each.
 #[derive(Debug)]
 struct Room {
     keys: Tensor,
-    values: Tensor,
+    values: Option<Tensor>,
 }
 
 impl KvCache {
     pub(crate) fn new(spec: &DecoderSpec) -> Self {
-        let layers = spec.layers.iter().map(|layer| LayerCache::new(&layer.attention)).collect();
+        let layers = spec.layers.iter().map(|layer| LayerCache::new(&layer.mixer)).collect();
         Self { layers, tokens: 0, announced: 0, context: spec.context }
     }
 
@@ -60,8 +68,8 @@ impl KvCache {
 
     /// Says how many tokens the prompt has in all, before it comes in several steps.
     ///
-    /// Only models whose rotary base depends on the length of the sequence
-    /// ([`RopeScaling::Dynamic`](crate::RopeScaling::Dynamic)) ask for it: with it, a prompt in chunks gives what it
+    /// Only models whose rotary frequencies depend on the length of the sequence
+    /// ([`RopeScaling::Dynamic`](crate::RopeScaling::Dynamic), [`RopeScaling::Long`](crate::RopeScaling::Long)) ask for it: with it, a prompt in chunks gives what it
     /// gives in one step.
     pub fn announce(&mut self, prompt_tokens: usize) {
         self.announced = prompt_tokens;
@@ -70,17 +78,18 @@ impl KvCache {
     /// Bytes of memory held, room not yet used included.
     pub fn bytes(&self) -> u64 {
         let rooms = self.layers.iter().filter_map(|layer| layer.room.as_ref());
-        rooms.map(|room| 4 * (room.keys.elem_count() + room.values.elem_count()) as u64).sum()
+        let numbers = |room: &Room| room.keys.elem_count() + room.values.as_ref().map_or(0, Tensor::elem_count);
+        rooms.map(|room| 4 * numbers(room) as u64).sum()
     }
 
-    /// The length that a dynamic rotary base goes by while `tokens` more are computed.
+    /// The length that rotary frequencies go by while `tokens` more are computed.
     pub(crate) fn rope_length(&self, tokens: usize) -> usize {
         self.announced.max(self.tokens + tokens)
     }
 
     /// Whether it was made for a decoder of this spec.
     pub(crate) fn fits(&self, spec: &DecoderSpec) -> bool {
-        let fits = |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.fits(&layer.attention);
+        let fits = |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.shape == CacheShape::of(&layer.mixer);
         self.layers.len() == spec.layers.len() && self.layers.iter().zip(&spec.layers).all(fits)
     }
 
@@ -103,13 +112,18 @@ impl KvCache {
     }
 }
 
-impl LayerCache {
-    fn new(spec: &AttentionSpec) -> Self {
-        Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, room: None }
+impl CacheShape {
+    fn of(spec: &MixerSpec) -> Self {
+        match spec {
+            MixerSpec::Attention(spec) => Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true },
+            MixerSpec::Latent(spec) => Self { kv_heads: 1, head_dim: spec.cached_width(), values: false },
+        }
     }
+}
 
-    fn fits(&self, spec: &AttentionSpec) -> bool {
-        self.kv_heads == spec.kv_heads && self.head_dim == spec.head_dim
+impl LayerCache {
+    fn new(spec: &MixerSpec) -> Self {
+        Self { shape: CacheShape::of(spec), room: None }
     }
 
     fn reserve(&mut self, held: usize, needed: usize, context: usize) -> Result<()> {
@@ -117,22 +131,32 @@ impl LayerCache {
         if needed <= capacity {
             return Ok(());
         }
-        let shape = (self.kv_heads, needed.max((2 * capacity).max(TOKENS_MIN).min(context)), self.head_dim);
-        let keys = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-        let values = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
-        if held > 0 {
-            keys.slice_set(&self.keys(&(0..held))?.contiguous()?, 1, 0)?;
-            values.slice_set(&self.values(&(0..held))?.contiguous()?, 1, 0)?;
-        }
+        let CacheShape { kv_heads, head_dim, values } = self.shape;
+        let shape = (kv_heads, needed.max((2 * capacity).max(TOKENS_MIN).min(context)), head_dim);
+        let grown = |old: Option<&Tensor>| {
+            let new = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+            if let Some(old) = old.filter(|_| held > 0) {
+                new.slice_set(&old.narrow(1, 0, held)?.contiguous()?, 1, 0)?;
+            }
+            Ok::<_, candle_core::Error>(new)
+        };
+        let old = self.room.as_ref();
+        let keys = grown(old.map(|room| &room.keys))?;
+        let values = values.then(|| grown(old.and_then(|room| room.values.as_ref()))).transpose()?;
         self.room = Some(Room { keys, values });
         Ok(())
     }
 
-    /// Writes `[kv_heads, tokens, head_dim]` behind the first `past` tokens, for which room was reserved.
+    /// Writes keys and values, `[kv_heads, tokens, head_dim]` each, behind the first `past` tokens, for which room was
+    /// reserved.
     pub(crate) fn write(&mut self, keys: &Tensor, values: &Tensor, past: usize) -> Result<()> {
-        let room = self.room()?;
-        room.keys.slice_set(keys, 1, past)?;
-        room.values.slice_set(values, 1, past)
+        self.write_keys(keys, past)?;
+        self.value_room()?.slice_set(values, 1, past)
+    }
+
+    /// Writes what serves as key and value alike.
+    pub(crate) fn write_keys(&mut self, keys: &Tensor, past: usize) -> Result<()> {
+        self.room()?.keys.slice_set(keys, 1, past)
     }
 
     /// `[kv_heads, positions, head_dim]`, a view.
@@ -142,7 +166,11 @@ impl LayerCache {
 
     /// `[kv_heads, positions, head_dim]`, a view.
     pub(crate) fn values(&self, positions: &Range<usize>) -> Result<Tensor> {
-        self.room()?.values.narrow(1, positions.start, positions.len())
+        self.value_room()?.narrow(1, positions.start, positions.len())
+    }
+
+    fn value_room(&self) -> Result<&Tensor> {
+        self.room()?.values.as_ref().ok_or_else(|| candle_core::Error::Msg("the cache has no values".to_owned()))
     }
 
     fn room(&self) -> Result<&Room> {

@@ -6,10 +6,11 @@ use thiserror::Error;
 use crate::blocks::attention::Attention;
 use crate::blocks::embedding::Embedding;
 use crate::blocks::feed_forward::FeedForward;
+use crate::blocks::latent::Latent;
 use crate::blocks::linear::Linear;
 use crate::blocks::mask;
 use crate::blocks::mask::View;
-use crate::blocks::norm::RmsNorm;
+use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
 use crate::blocks::rope::Turns;
 use crate::cache::KvCache;
@@ -55,7 +56,7 @@ pub struct Decoder {
     pub(crate) spec: DecoderSpec,
     pub(crate) embedding: Embedding,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) final_norm: RmsNorm,
+    pub(crate) final_norm: Norm,
     pub(crate) head: Linear,
     /// The distinct rotary embeddings.
     pub(crate) ropes: Vec<Rope>,
@@ -63,17 +64,30 @@ pub struct Decoder {
     pub(crate) spans: Vec<Span>,
 }
 
-/// One layer with its weights.
+/// One layer with its weights. Norms that the family does not have are absent.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    pub(crate) attention_norm: RmsNorm,
-    pub(crate) attention: Attention,
-    pub(crate) feed_forward_norm: RmsNorm,
+    pub(crate) attention_norm: Option<Norm>,
+    pub(crate) mixer: Mixer,
+    pub(crate) attention_after: Option<Norm>,
+    pub(crate) feed_forward_norm: Option<Norm>,
     pub(crate) feed_forward: FeedForward,
-    /// Its place in the decoder's `ropes`.
-    pub(crate) rope: usize,
+    pub(crate) feed_forward_after: Option<Norm>,
+    /// Whether both parts see the same input.
+    pub(crate) is_parallel: bool,
+    /// What both parts are multiplied by.
+    pub(crate) residual_scale: f64,
+    /// Its place in the decoder's `ropes`, where it has one.
+    pub(crate) rope: Option<usize>,
     /// Its place in the decoder's `spans`.
     pub(crate) span: usize,
+}
+
+/// What mixes the tokens of a layer.
+#[derive(Debug)]
+pub(crate) enum Mixer {
+    Attention(Attention),
+    Latent(Latent),
 }
 
 impl Decoder {
@@ -99,7 +113,7 @@ impl Decoder {
         cache.reserve(tokens.len())?;
         let step = self.step(tokens.len(), cache)?;
 
-        let mut x = self.embedding.forward(tokens)?;
+        let mut x = scaled(self.embedding.forward(tokens)?, f64::from(self.spec.embedding_scale))?;
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, &step, cache, index)?;
         }
@@ -137,6 +151,10 @@ impl Decoder {
             Rows::None => return Ok(Logits::none(self.spec.vocabulary)),
         };
         let logits = self.head.forward(&self.final_norm.forward(&wanted)?)?;
+        let mut logits = scaled(logits, f64::from(self.spec.logit_scale))?;
+        if let Some(cap) = self.spec.logit_cap.map(f64::from) {
+            logits = ((logits / cap)?.tanh()? * cap)?;
+        }
         Ok(Logits::new(logits.flatten_all()?.to_vec1()?, self.spec.vocabulary))
     }
 }
@@ -153,10 +171,28 @@ struct Step {
 impl Layer {
     /// `[tokens, hidden]` to the same.
     fn forward(&self, x: Tensor, step: &Step, cache: &mut KvCache, index: usize) -> candle_core::Result<Tensor> {
-        let (turns, views) = (&step.turns[self.rope], &step.views[self.span]);
-        let normed = self.attention_norm.forward(&x)?;
-        let x = (x + self.attention.forward(&normed, turns, views, cache.layer(index), step.past)?)?;
-        let normed = self.feed_forward_norm.forward(&x)?;
-        &x + self.feed_forward.forward(&normed)?
+        let turns = self.rope.map(|rope| &step.turns[rope]);
+        let views = &step.views[self.span];
+        let cache = cache.layer(index);
+        let normed = optional(self.attention_norm.as_ref(), &x)?;
+        let mixed = match &self.mixer {
+            Mixer::Attention(attention) => attention.forward(&normed, turns, views, cache, step.past)?,
+            Mixer::Latent(latent) => latent.forward(&normed, turns, views, cache, step.past)?,
+        };
+        let mixed = scaled(optional(self.attention_after.as_ref(), &mixed)?, self.residual_scale)?;
+        if self.is_parallel {
+            return (x + mixed)? + scaled(self.feed_forward.forward(&normed)?, self.residual_scale)?;
+        }
+        let x = (x + mixed)?;
+        let given = self.feed_forward.forward(&optional(self.feed_forward_norm.as_ref(), &x)?)?;
+        x + scaled(optional(self.feed_forward_after.as_ref(), &given)?, self.residual_scale)?
     }
+}
+
+fn optional(norm: Option<&Norm>, x: &Tensor) -> candle_core::Result<Tensor> {
+    norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
+}
+
+fn scaled(x: Tensor, scale: f64) -> candle_core::Result<Tensor> {
+    if scale == 1.0 { Ok(x) } else { x * scale }
 }

@@ -2,8 +2,10 @@
 
 use candle_core::quantized::GgmlDType;
 
-/// A stored type. Those that candle cannot expand are known by name and size, so that a file that holds one is
-/// refused for that reason and by that name.
+use crate::formats::Format;
+
+/// A stored type. Those that nothing here expands are known by name and size, so that a file that holds one is refused
+/// for that reason and by that name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ElementType {
     name: &'static str,
@@ -20,16 +22,30 @@ pub(crate) enum Form {
     F32,
     F16,
     Bf16,
-    /// One of ggml's block formats that candle knows.
+    /// One of ggml's block formats that candle knows, and can multiply as it is.
     Blocks(GgmlDType),
+    /// One of ggml's block formats that is expanded here.
+    Expanded(Format),
+    /// Bytes that mean something to their family alone.
+    Bytes,
     /// Known, but nothing here expands it.
     Unsupported,
 }
+
+/// Above the number of any type of ggml.
+const GGUF_NUMBERS: u32 = 64;
 
 impl ElementType {
     pub(crate) const F32: Self = Self::plain("F32", 4, Form::F32);
     pub(crate) const F16: Self = Self::plain("F16", 2, Form::F16);
     pub(crate) const BF16: Self = Self::plain("BF16", 2, Form::Bf16);
+    pub(crate) const U8: Self = Self::plain("U8", 1, Form::Bytes);
+
+    pub(crate) const Q4_0: Self = Self::blocks("Q4_0", 32, 18, GgmlDType::Q4_0);
+    pub(crate) const Q5_0: Self = Self::blocks("Q5_0", 32, 22, GgmlDType::Q5_0);
+    pub(crate) const Q8_0: Self = Self::blocks("Q8_0", 32, 34, GgmlDType::Q8_0);
+    pub(crate) const Q4_K: Self = Self::blocks("Q4_K", 256, 144, GgmlDType::Q4K);
+    pub(crate) const Q6_K: Self = Self::blocks("Q6_K", 256, 210, GgmlDType::Q6K);
 
     const fn plain(name: &'static str, bytes: usize, form: Form) -> Self {
         Self { name, block: 1, block_bytes: bytes, form }
@@ -37,6 +53,10 @@ impl ElementType {
 
     const fn blocks(name: &'static str, block: usize, block_bytes: usize, kind: GgmlDType) -> Self {
         Self { name, block, block_bytes, form: Form::Blocks(kind) }
+    }
+
+    const fn expanded(name: &'static str, block: usize, block_bytes: usize, format: Format) -> Self {
+        Self { name, block, block_bytes, form: Form::Expanded(format) }
     }
 
     /// A type that can be located but not computed.
@@ -52,42 +72,58 @@ impl ElementType {
         Ok(match number {
             0 => Self::F32,
             1 => Self::F16,
-            2 => Self::blocks("Q4_0", 32, 18, GgmlDType::Q4_0),
+            2 => Self::Q4_0,
             3 => Self::blocks("Q4_1", 32, 20, GgmlDType::Q4_1),
-            6 => Self::blocks("Q5_0", 32, 22, GgmlDType::Q5_0),
+            6 => Self::Q5_0,
             7 => Self::blocks("Q5_1", 32, 24, GgmlDType::Q5_1),
-            8 => Self::blocks("Q8_0", 32, 34, GgmlDType::Q8_0),
+            8 => Self::Q8_0,
             9 => Self::unsupported("Q8_1", 32, 36),
             10 => Self::blocks("Q2_K", 256, 84, GgmlDType::Q2K),
             11 => Self::blocks("Q3_K", 256, 110, GgmlDType::Q3K),
-            12 => Self::blocks("Q4_K", 256, 144, GgmlDType::Q4K),
+            12 => Self::Q4_K,
             13 => Self::blocks("Q5_K", 256, 176, GgmlDType::Q5K),
-            14 => Self::blocks("Q6_K", 256, 210, GgmlDType::Q6K),
+            14 => Self::Q6_K,
             15 => Self::unsupported("Q8_K", 256, 292),
-            16 => Self::unsupported("IQ2_XXS", 256, 66),
-            17 => Self::unsupported("IQ2_XS", 256, 74),
-            18 => Self::unsupported("IQ3_XXS", 256, 98),
-            19 => Self::unsupported("IQ1_S", 256, 50),
-            20 => Self::unsupported("IQ4_NL", 32, 18),
-            21 => Self::unsupported("IQ3_S", 256, 110),
-            22 => Self::unsupported("IQ2_S", 256, 82),
-            23 => Self::unsupported("IQ4_XS", 256, 136),
+            16 => Self::expanded("IQ2_XXS", 256, 66, Format::Iq2Xxs),
+            17 => Self::expanded("IQ2_XS", 256, 74, Format::Iq2Xs),
+            18 => Self::expanded("IQ3_XXS", 256, 98, Format::Iq3Xxs),
+            19 => Self::expanded("IQ1_S", 256, 50, Format::Iq1S),
+            20 => Self::expanded("IQ4_NL", 32, 18, Format::Iq4Nl),
+            21 => Self::expanded("IQ3_S", 256, 110, Format::Iq3S),
+            22 => Self::expanded("IQ2_S", 256, 82, Format::Iq2S),
+            23 => Self::expanded("IQ4_XS", 256, 136, Format::Iq4Xs),
             24 => Self::unsupported("I8", 1, 1),
             25 => Self::unsupported("I16", 1, 2),
             26 => Self::unsupported("I32", 1, 4),
             27 => Self::unsupported("I64", 1, 8),
             28 => Self::unsupported("F64", 1, 8),
-            29 => Self::unsupported("IQ1_M", 256, 56),
+            29 => Self::expanded("IQ1_M", 256, 56, Format::Iq1M),
             30 => Self::BF16,
-            34 => Self::unsupported("TQ1_0", 256, 54),
-            35 => Self::unsupported("TQ2_0", 256, 66),
-            39 => Self::unsupported("MXFP4", 32, 17),
+            34 => Self::expanded("TQ1_0", 256, 54, Format::Tq1_0),
+            35 => Self::expanded("TQ2_0", 256, 66, Format::Tq2_0),
+            39 => Self::expanded("MXFP4", 32, 17, Format::Mxfp4),
             other => return Err(other),
         })
     }
 
+    /// The number by which ggml knows it, if it does.
+    pub(crate) fn gguf_number(self) -> Option<u32> {
+        (0..GGUF_NUMBERS).find(|&number| Self::from_gguf(number) == Ok(self))
+    }
+
     pub(crate) fn name(self) -> &'static str {
         self.name
+    }
+
+    /// Numbers in one block; 1 of those that come without blocks.
+    #[cfg(test)]
+    pub(crate) fn block(self) -> usize {
+        self.block
+    }
+
+    /// Whether rows of so many numbers are whole blocks.
+    pub(crate) fn fits(self, columns: usize) -> bool {
+        columns.is_multiple_of(self.block)
     }
 
     pub(crate) fn form(self) -> Form {

@@ -3,9 +3,25 @@
 //!
 //! What a family cannot describe in full it refuses by name: a feature left out would not fail, it would talk nonsense.
 
+mod cohere;
+mod config;
+mod deepseek;
+mod experts;
+mod gemma;
+mod gguf;
+mod glm4;
+mod gpt_oss;
+mod granite;
 mod llama;
+mod llama4;
+mod ministral3;
 mod mistral;
+mod mixtral;
+mod olmo;
+mod phi;
+mod qwen;
 mod rope;
+mod smollm3;
 
 use serde_json::Value as Json;
 use thiserror::Error;
@@ -64,7 +80,37 @@ struct Family {
     from_gguf: Option<FromGguf>,
 }
 
-const FAMILIES: [Family; 2] = [llama::FAMILY, mistral::FAMILY];
+const FAMILIES: &[Family] = &[
+    llama::FAMILY,
+    llama4::FAMILY,
+    mistral::FAMILY,
+    ministral3::FAMILY,
+    mixtral::FAMILY,
+    deepseek::V2,
+    deepseek::V3,
+    qwen::QWEN2,
+    qwen::QWEN2_MOE,
+    qwen::QWEN3,
+    qwen::QWEN3_MOE,
+    qwen::QWEN3MOE,
+    cohere::COHERE,
+    cohere::COHERE2,
+    phi::PHI,
+    phi::PHI3,
+    phi::PHIMOE,
+    gemma::GEMMA,
+    gemma::GEMMA2,
+    gemma::GEMMA3,
+    gemma::GEMMA3_GGUF,
+    olmo::OLMO,
+    olmo::OLMO2,
+    olmo::OLMO3,
+    olmo::OLMOE,
+    gpt_oss::FAMILY,
+    granite::FAMILY,
+    smollm3::FAMILY,
+    glm4::FAMILY,
+];
 
 /// The largest count or width of anything; bounds what is computed from a config before its tensors confirm it.
 const SIZE_MAX: u64 = 1 << 24;
@@ -130,12 +176,80 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::spec::Span;
 
     #[test]
     fn an_unknown_architecture_is_named_with_those_that_are_known() {
-        let error = from_config(&json!({"model_type": "gemma2"})).err().map(|error| error.to_string());
-        let expected = "architecture `gemma2` is not supported yet; supported: llama";
+        let error = from_config(&json!({"model_type": "rwkv"})).err().map(|error| error.to_string());
+        let expected = "architecture `rwkv` is not supported yet; supported: llama, ";
         assert!(error.is_some_and(|error| error.starts_with(expected)));
+    }
+
+    /// A config of few fields, which the family's defaults complete.
+    fn small(model_type: &str, own: &Json) -> Json {
+        let mut config = json!({
+            "model_type": model_type, "vocab_size": 100, "hidden_size": 64, "intermediate_size": 32,
+            "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+            "max_position_embeddings": 512,
+        });
+        if let (Json::Object(config), Json::Object(own)) = (&mut config, own.clone()) {
+            config.extend(own);
+        }
+        config
+    }
+
+    fn check_spans(model_type: &str, own: &Json, expected: [Span; 4]) {
+        let described = from_config(&small(model_type, own));
+        let spans = described.map(|it| it.spec.layers.iter().map(|layer| layer.mixer.span()).collect::<Vec<_>>());
+        assert_eq!(spans.map_err(|error| error.to_string()), Ok(expected.to_vec()), "{model_type} with {own}");
+    }
+
+    fn check_refused(model_type: &str, own: &Json, expected: &str) {
+        let error = from_config(&small(model_type, own)).err().map_or_else(String::new, |error| error.to_string());
+        assert!(error.contains(expected), "`{error}` does not say `{expected}`");
+    }
+
+    #[test]
+    fn windows_are_where_config_and_family_say() {
+        const WINDOW: Span = Span::Sliding(20);
+        let window = json!({"sliding_window": 20});
+        check_spans("mistral", &window, [WINDOW; 4]);
+        check_spans("mistral", &json!({"sliding_window": null}), [Span::Full; 4]);
+        check_spans("mistral", &json!({}), [Span::Sliding(4096); 4]);
+        check_spans("gemma2", &window, [WINDOW, Span::Full, WINDOW, Span::Full]);
+        check_spans("cohere2", &window, [WINDOW, WINDOW, WINDOW, Span::Full]);
+        check_spans("qwen2", &window, [Span::Full; 4]);
+        let used = json!({"sliding_window": 20, "use_sliding_window": true, "max_window_layers": 3});
+        check_spans("qwen2", &used, [Span::Full, Span::Full, Span::Full, WINDOW]);
+        let types = json!({
+            "sliding_window": 20,
+            "layer_types": ["full_attention", "sliding_attention", "full_attention", "full_attention"],
+        });
+        check_spans("olmo3", &types, [Span::Full, WINDOW, Span::Full, Span::Full]);
+    }
+
+    #[test]
+    fn what_would_change_the_numbers_and_is_not_computed_is_refused_by_name() {
+        check_refused("mistral", &json!({"sliding_window": 0}), "`sliding_window` is 0");
+        check_refused("mistral", &json!({"sliding_window": "wide"}), "`sliding_window` is \"wide\"");
+        check_refused("llama", &json!({"partial_rotary_factor": 0.5}), "`partial_rotary_factor` is 0.5");
+        check_refused("phi3", &json!({"partial_rotary_factor": 0.05}), "`partial_rotary_factor` is 0.05");
+        check_refused("phi", &json!({"qk_layernorm": true}), "`qk_layernorm` asks for");
+        check_refused("gemma3_text", &json!({"use_bidirectional_attention": true}), "`use_bidirectional_attention`");
+        check_refused(
+            "gemma2",
+            &json!({"layer_types": ["full_attention"]}),
+            "`layer_types` has 1 entries for 4 layers",
+        );
+        check_refused("gemma2", &json!({"layer_types": [1, 2, 3, 4]}), "`layer_types` has 1; supported");
+        check_refused("gpt_oss", &json!({"quantization_config": {"quant_method": "awq"}}), "supported: mxfp4");
+        check_refused("qwen3_moe", &json!({"num_experts_per_tok": 200}), "`num_experts_per_tok` is 200; 1 to 128");
+        check_refused("phimoe", &json!({"num_experts_per_tok": 1}), "`num_experts_per_tok` is 1");
+        check_refused("deepseek_v3", &json!({"scoring_func": "softmax"}), "`scoring_func` is `softmax`");
+        check_refused("deepseek_v3", &json!({"n_group": 7}), "`n_group` is 7");
+        check_refused("deepseek_v2", &json!({"moe_layer_freq": 2, "num_experts_per_tok": 2}), "`moe_layer_freq` is 2");
+        let long = json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}});
+        check_refused("phi3", &long, "`short_factor` has 1 numbers, where 8 are expected");
     }
 
     #[test]

@@ -10,7 +10,9 @@
 
 mod header;
 mod reader;
+mod split;
 mod value;
+mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,10 @@ use std::ops::Range;
 use thiserror::Error;
 
 use self::value::{Array, Value};
+pub(crate) use self::writer::Header as GgufHeader;
 use crate::bytes::Bytes;
 use crate::element::ElementType;
+use crate::weights::Stored;
 
 /// Why a GGUF file was refused. Each message names the field.
 #[derive(Debug, Error)]
@@ -44,9 +48,25 @@ pub enum GgufError {
         /// What is wrong with it.
         problem: String,
     },
-    /// One part of a model that was split over several files.
-    #[error("this is one of {0} parts of a split model; merge them into one file with `gguf-split --merge`")]
-    Split(u64),
+    /// A part of a model that was split over several files, and not the one that holds the metadata.
+    #[error("this is a later part of a model split over several files; open the first one, {0}")]
+    LaterPart(String),
+    /// A file of a model that was split over several is not there.
+    #[error("the model is split over {count} files, and {file} is not beside the first; fetch it")]
+    MissingPart {
+        /// The missing file.
+        file: String,
+        /// All of them.
+        count: usize,
+    },
+    /// A file of a model that was split over several is broken, or belongs to another model.
+    #[error("{file}, a part of the model: {problem}")]
+    Part {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The metadata lacks what the model cannot do without.
     #[error("the metadata has no `{0}`")]
     Missing(String),
@@ -62,33 +82,56 @@ impl GgufError {
 #[derive(Debug)]
 pub(crate) struct Gguf {
     bytes: Bytes,
+    /// Of a split model the files after the first.
+    others: Vec<Bytes>,
     metadata: HashMap<String, Value>,
+    pairs: Vec<(String, Range<usize>)>,
     tensors: Vec<GgufTensor>,
 }
 
-/// Where a tensor lies. The range is within the file and overlaps no other.
+/// Where a tensor lies. The range is within its file and overlaps no other.
 #[derive(Debug)]
 pub(crate) struct GgufTensor {
     pub(crate) name: String,
     /// Outermost dimension first, as everywhere outside of GGUF (the file has them the other way round).
     pub(crate) shape: Vec<usize>,
     pub(crate) element: ElementType,
-    pub(crate) range: Range<usize>,
+    /// Which file it lies in, counted from 0.
+    part: usize,
+    range: Range<usize>,
 }
 
 impl Gguf {
-    /// Reads the header of a file.
+    /// Reads the header of a file. Of a split model that is the first part alone: [`Gguf::add_parts`] adds the others.
     pub(crate) fn parse(bytes: Bytes) -> Result<Self, GgufError> {
-        let header::Header { metadata, tensors } = header::read(&bytes)?;
-        let file = Self { bytes, metadata, tensors };
-        match file.unsigned("split.count")? {
-            Some(parts) if parts > 1 => Err(GgufError::Split(parts)),
-            _ => Ok(file),
+        let header::Header { metadata, pairs, tensors } = header::read(&bytes)?;
+        Ok(Self { bytes, others: Vec::new(), metadata, pairs, tensors })
+    }
+
+    /// The metadata pairs as they stand in the file, by their keys.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.pairs.iter().map(|(key, range)| (key.as_str(), &self.bytes[range.clone()]))
+    }
+
+    /// Bytes of the file, or of all files of a split model.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        let others: usize = self.others.iter().map(|bytes| bytes.len()).sum();
+        (self.bytes.len() + others) as u64
+    }
+
+    /// A tensor as it lies in its file.
+    pub(crate) fn stored(&self, tensor: &GgufTensor) -> Stored {
+        Stored {
+            bytes: self.part(tensor).clone(),
+            range: tensor.range.clone(),
+            element: tensor.element,
+            shape: tensor.shape.clone(),
         }
     }
 
-    pub(crate) fn bytes(&self) -> &Bytes {
-        &self.bytes
+    fn part(&self, tensor: &GgufTensor) -> &Bytes {
+        // The parts after the first are counted from 1.
+        tensor.part.checked_sub(1).map_or(&self.bytes, |index| &self.others[index])
     }
 
     pub(crate) fn tensors(&self) -> &[GgufTensor] {
@@ -150,7 +193,7 @@ impl Gguf {
             let problem = format!("is {} of {:?}; F32 of [{count}] is expected", tensor.element.name(), tensor.shape);
             return Err(GgufError::field(format!("tensor `{name}`"), problem));
         }
-        let numbers = self.bytes[tensor.range.clone()].as_chunks().0;
+        let numbers = self.part(tensor)[tensor.range.clone()].as_chunks().0;
         Ok(Some(numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()))
     }
 

@@ -14,10 +14,12 @@ mod decoder;
 mod element;
 mod evaluate;
 mod families;
+mod formats;
 mod gguf;
 mod load;
 mod logits;
 mod parts;
+mod quantise;
 mod spec;
 mod tokenizer;
 mod weights;
@@ -31,6 +33,10 @@ pub use families::SpecError;
 pub use gguf::GgufError;
 pub use load::LoadProgress;
 pub use logits::Logits;
-pub use spec::{AttentionSpec, DecoderSpec, FeedForwardSpec, LayerSpec, RopeScaling, RopeSpec, RopeStyle, Span};
+pub use quantise::{QuantizeError, Quantized, QuantizedType, UnknownType, quantize};
+pub use spec::{
+    Activation, AttentionSpec, DecoderSpec, ExpertsSpec, FeedForwardSpec, GroupsSpec, HeadNorm, LatentSpec, LayerSpec,
+    MixerSpec, MlpSpec, Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring, Span, TemperatureSpec,
+};
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightError;

@@ -1,20 +1,22 @@
 //! From stored tensors to a decoder.
 
+mod experts;
+mod mixer;
+
 use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
 use candle_core::{Result as Computed, Tensor};
 
-use crate::blocks::attention::Attention;
 use crate::blocks::embedding::Embedding;
-use crate::blocks::feed_forward::FeedForward;
+use crate::blocks::feed_forward::{FeedForward, Mlp};
 use crate::blocks::linear::Linear;
-use crate::blocks::norm::RmsNorm;
+use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
 use crate::compute::Compute;
 use crate::decoder::{Decoder, Layer};
-use crate::parts::Part;
-use crate::spec::{DecoderSpec, Span};
+use crate::parts::{Kind, LayerPart, Part};
+use crate::spec::{self, DecoderSpec, FeedForwardSpec, MlpSpec, Placement, Span};
 use crate::weights::{WeightError, Weights};
 
 /// How far loading has come, in bytes of the stored weights.
@@ -61,11 +63,13 @@ impl Loader<'_> {
         let layers = (0..self.spec.layers.len())
             .map(|index| self.layer(index, &mut ropes, &mut spans))
             .collect::<Result<_, _>>()?;
-        let final_norm = self.norm(Part::FinalNorm)?;
+        let final_norm = self.norm(Part::FinalNorm, self.spec.hidden)?;
+        let bias = self.spec.head_bias.then_some(Part::Head(Kind::Bias));
         let head = if self.spec.tied_head {
-            table.linear(None).map_err(|source| self.failed(Part::Embedding, source))?
+            let bias = bias.map(|bias| self.dense(bias)).transpose()?;
+            table.linear(bias).map_err(|source| self.failed(Part::Embedding, source))?
         } else {
-            self.linear(Part::Head, None)?
+            self.linear(Part::Head(Kind::Weight), bias)?
         };
         let embedding = match table {
             Matrix::Dense(table) => Embedding::Dense(table),
@@ -76,36 +80,58 @@ impl Loader<'_> {
 
     fn layer(&mut self, index: usize, ropes: &mut Vec<Rope>, spans: &mut Vec<Span>) -> Result<Layer, WeightError> {
         let spec = &self.spec.layers[index];
-        let attention = &spec.attention;
-        let qkv = |part| attention.qkv_bias.then_some(part);
-        let output_bias = attention.output_bias.then_some(Part::OutputBias(index));
-        let inner = |part| spec.feed_forward.bias.then_some(part);
+        let placement = spec.placement;
+        let rope = spec.mixer.rope();
+        let span = spec.mixer.span();
         Ok(Layer {
-            attention_norm: self.norm(Part::AttentionNorm(index))?,
-            attention: Attention {
-                spec: attention.clone(),
-                query: self.linear(Part::Query(index), qkv(Part::QueryBias(index)))?,
-                key: self.linear(Part::Key(index), qkv(Part::KeyBias(index)))?,
-                value: self.linear(Part::Value(index), qkv(Part::ValueBias(index)))?,
-                output: self.linear(Part::Output(index), output_bias)?,
+            attention_norm: self.layer_norm(placement.before(), index, LayerPart::AttentionNorm)?,
+            mixer: self.mixer(index, &spec.mixer)?,
+            attention_after: self.layer_norm(placement.after(), index, LayerPart::AttentionAfter)?,
+            feed_forward_norm: self.layer_norm(placement.before_feed_forward(), index, LayerPart::FeedForwardNorm)?,
+            feed_forward: match &spec.feed_forward {
+                FeedForwardSpec::Dense(mlp) => {
+                    FeedForward::Dense(self.mlp(index, mlp, [LayerPart::Gate, LayerPart::Up, LayerPart::Down])?)
+                }
+                FeedForwardSpec::Experts(experts) => FeedForward::Experts(self.experts(index, experts)?),
             },
-            feed_forward_norm: self.norm(Part::FeedForwardNorm(index))?,
-            feed_forward: FeedForward {
-                gate: self.linear(Part::Gate(index), inner(Part::GateBias(index)))?,
-                up: self.linear(Part::Up(index), inner(Part::UpBias(index)))?,
-                down: self.linear(Part::Down(index), inner(Part::DownBias(index)))?,
-            },
-            rope: place(
-                ropes,
-                |rope: &Rope| rope.is(&attention.rope, attention.head_dim),
-                || Rope::new(attention.rope.clone(), attention.head_dim),
-            ),
-            span: place(spans, |span| *span == attention.span, || attention.span),
+            feed_forward_after: self.layer_norm(placement.after(), index, LayerPart::FeedForwardAfter)?,
+            is_parallel: placement == Placement::Parallel,
+            residual_scale: f64::from(spec.residual_scale),
+            rope: rope.map(|rope| place(ropes, |other: &Rope| other.is(rope), || Rope::new(rope.clone()))),
+            span: place(spans, |other| *other == span, || span),
         })
     }
 
-    fn norm(&mut self, part: Part) -> Result<RmsNorm, WeightError> {
-        Ok(RmsNorm::new(self.dense(part)?, self.spec.norm_eps))
+    fn layer_norm(&mut self, is_there: bool, index: usize, part: LayerPart) -> Result<Option<Norm>, WeightError> {
+        let hidden = self.spec.hidden;
+        is_there.then(|| self.norm(|kind| Part::Layer(index, part, kind), hidden)).transpose()
+    }
+
+    /// A norm of the decoder's kind over rows of `width`.
+    fn norm(&mut self, part: impl Fn(Kind) -> Part, width: usize) -> Result<Norm, WeightError> {
+        let (kind, eps) = (self.spec.norm, self.spec.norm_eps);
+        let weight = kind.has_weight().then(|| self.dense(part(Kind::Weight))).transpose()?;
+        let bias = kind.has_bias().then(|| self.dense(part(Kind::Bias))).transpose()?;
+        let norm = match (kind, weight) {
+            (spec::Norm::Rms, Some(weight)) => Ok(Norm::Rms { weight, eps }),
+            (spec::Norm::RmsPlusOne, Some(weight)) => (weight + 1.0).map(|weight| Norm::Rms { weight, eps }),
+            (_, weight) => Norm::layer(width, weight, bias, eps),
+        };
+        norm.map_err(|source| self.failed(part(Kind::Weight), source))
+    }
+
+    fn mlp(&mut self, index: usize, spec: &MlpSpec, [gate, up, down]: [LayerPart; 3]) -> Result<Mlp, WeightError> {
+        Ok(Mlp {
+            activation: spec.activation,
+            gate: spec.gated.then(|| self.layer_linear(index, gate, spec.bias)).transpose()?,
+            up: self.layer_linear(index, up, spec.bias)?,
+            down: self.layer_linear(index, down, spec.bias)?,
+        })
+    }
+
+    fn layer_linear(&mut self, index: usize, part: LayerPart, bias: bool) -> Result<Linear, WeightError> {
+        let of = |kind| Part::Layer(index, part, kind);
+        self.linear(of(Kind::Weight), bias.then_some(of(Kind::Bias)))
     }
 
     fn linear(&mut self, part: Part, bias: Option<Part>) -> Result<Linear, WeightError> {

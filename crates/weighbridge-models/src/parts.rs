@@ -1,123 +1,211 @@
-//! The weights of a decoder: which there are, what shape each has, and what a checkpoint calls it.
+//! The weights of a decoder: which there are, what shape each has, and where a checkpoint keeps it.
 
-use crate::spec::DecoderSpec;
+mod names;
+mod shape;
 
-/// One weight. Those of a layer go by its number as well.
+pub(crate) use self::names::{Fusion, Names, Packing, Place};
+use crate::spec::{DecoderSpec, FeedForwardSpec, HeadNorm, LatentSpec, LayerSpec, MixerSpec, MlpSpec};
+
+/// One weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Embedding,
-    FinalNorm,
-    Head,
-    AttentionNorm(usize),
-    Query(usize),
-    QueryBias(usize),
-    Key(usize),
-    KeyBias(usize),
-    Value(usize),
-    ValueBias(usize),
-    Output(usize),
-    OutputBias(usize),
-    FeedForwardNorm(usize),
-    Gate(usize),
-    GateBias(usize),
-    Up(usize),
-    UpBias(usize),
-    Down(usize),
-    DownBias(usize),
+    FinalNorm(Kind),
+    Head(Kind),
+    /// Of the layer of this number.
+    Layer(usize, LayerPart, Kind),
+    /// Of the layer and the expert of these numbers.
+    Expert(usize, usize, ExpertPart, Kind),
 }
 
-/// What a container calls the weights. A bias is called like its matrix, with `bias` for `weight`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Names {
-    pub(crate) embedding: &'static str,
-    pub(crate) final_norm: &'static str,
-    pub(crate) head: &'static str,
-    /// What comes before the number of a layer.
-    pub(crate) layer: &'static str,
-    pub(crate) attention_norm: &'static str,
-    pub(crate) query: &'static str,
-    pub(crate) key: &'static str,
-    pub(crate) value: &'static str,
-    pub(crate) output: &'static str,
-    pub(crate) feed_forward_norm: &'static str,
-    pub(crate) gate: &'static str,
-    pub(crate) up: &'static str,
-    pub(crate) down: &'static str,
+/// A matrix or its bias, a norm's weight or its bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Weight,
+    Bias,
 }
 
-impl Names {
-    /// The name of a tensor.
-    pub(crate) fn of(&self, part: Part) -> String {
-        let (layer, name, kind) = match part {
-            Part::Embedding => (None, self.embedding, "weight"),
-            Part::FinalNorm => (None, self.final_norm, "weight"),
-            Part::Head => (None, self.head, "weight"),
-            Part::AttentionNorm(layer) => (Some(layer), self.attention_norm, "weight"),
-            Part::Query(layer) => (Some(layer), self.query, "weight"),
-            Part::QueryBias(layer) => (Some(layer), self.query, "bias"),
-            Part::Key(layer) => (Some(layer), self.key, "weight"),
-            Part::KeyBias(layer) => (Some(layer), self.key, "bias"),
-            Part::Value(layer) => (Some(layer), self.value, "weight"),
-            Part::ValueBias(layer) => (Some(layer), self.value, "bias"),
-            Part::Output(layer) => (Some(layer), self.output, "weight"),
-            Part::OutputBias(layer) => (Some(layer), self.output, "bias"),
-            Part::FeedForwardNorm(layer) => (Some(layer), self.feed_forward_norm, "weight"),
-            Part::Gate(layer) => (Some(layer), self.gate, "weight"),
-            Part::GateBias(layer) => (Some(layer), self.gate, "bias"),
-            Part::Up(layer) => (Some(layer), self.up, "weight"),
-            Part::UpBias(layer) => (Some(layer), self.up, "bias"),
-            Part::Down(layer) => (Some(layer), self.down, "weight"),
-            Part::DownBias(layer) => (Some(layer), self.down, "bias"),
-        };
-        match layer {
-            None => format!("{name}.{kind}"),
-            Some(layer) => format!("{}.{layer}.{name}.{kind}", self.layer),
-        }
-    }
+/// What a layer has once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LayerPart {
+    AttentionNorm,
+    Query,
+    Key,
+    Value,
+    Output,
+    QueryNorm,
+    KeyNorm,
+    Sinks,
+    /// From the residual stream to the compressed query.
+    QueryDown,
+    QueryDownNorm,
+    /// From there to the query.
+    QueryUp,
+    /// From the residual stream to the latent row.
+    Latent,
+    LatentNorm,
+    /// From the latent row to keys and values, head by head.
+    LatentUp,
+    /// The norm of what attention gives.
+    AttentionAfter,
+    FeedForwardNorm,
+    /// The norm of what the feed-forward part gives.
+    FeedForwardAfter,
+    Gate,
+    Up,
+    Down,
+    Router,
+    ChoiceBias,
+    SharedGate,
+    SharedUp,
+    SharedDown,
+    /// What the shared expert is multiplied by.
+    SharedSwitch,
+}
+
+/// What an expert has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExpertPart {
+    Gate,
+    Up,
+    /// Gate and up in one, where they are stored so.
+    GateUp,
+    Down,
+    /// Powers of two for the blocks of `GateUp` and `Down`.
+    GateUpScales,
+    DownScales,
 }
 
 impl Part {
     /// Every weight that a decoder of this spec has, in the order in which they are used.
-    pub(crate) fn all(spec: &DecoderSpec) -> Vec<Self> {
+    pub(crate) fn all(spec: &DecoderSpec, names: &Names) -> Vec<Self> {
         let mut parts = vec![Self::Embedding];
         for (index, layer) in spec.layers.iter().enumerate() {
-            let attention = &layer.attention;
-            parts.extend([Self::AttentionNorm(index), Self::Query(index), Self::Key(index), Self::Value(index)]);
-            if attention.qkv_bias {
-                parts.extend([Self::QueryBias(index), Self::KeyBias(index), Self::ValueBias(index)]);
-            }
-            parts.push(Self::Output(index));
-            if attention.output_bias {
-                parts.push(Self::OutputBias(index));
-            }
-            parts.extend([Self::FeedForwardNorm(index), Self::Gate(index), Self::Up(index), Self::Down(index)]);
-            if layer.feed_forward.bias {
-                parts.extend([Self::GateBias(index), Self::UpBias(index), Self::DownBias(index)]);
-            }
+            List { spec, names, index, parts: &mut parts }.layer(layer);
         }
-        parts.push(Self::FinalNorm);
+        if spec.norm.has_weight() {
+            parts.push(Self::FinalNorm(Kind::Weight));
+        }
+        if spec.norm.has_bias() {
+            parts.push(Self::FinalNorm(Kind::Bias));
+        }
         if !spec.tied_head {
-            parts.push(Self::Head);
+            parts.push(Self::Head(Kind::Weight));
+        }
+        if spec.head_bias {
+            parts.push(Self::Head(Kind::Bias));
         }
         parts
     }
+}
 
-    /// Its shape, outputs first: `[out, in]` of a matrix.
-    pub(crate) fn shape(self, spec: &DecoderSpec) -> Vec<usize> {
-        let attention = |layer: usize| &spec.layers[layer].attention;
-        let inner = |layer: usize| spec.layers[layer].feed_forward.inner;
-        match self {
-            Self::Embedding | Self::Head => vec![spec.vocabulary, spec.hidden],
-            Self::FinalNorm | Self::AttentionNorm(_) | Self::FeedForwardNorm(_) => vec![spec.hidden],
-            Self::Query(layer) => vec![attention(layer).query_width(), spec.hidden],
-            Self::QueryBias(layer) => vec![attention(layer).query_width()],
-            Self::Key(layer) | Self::Value(layer) => vec![attention(layer).kv_width(), spec.hidden],
-            Self::KeyBias(layer) | Self::ValueBias(layer) => vec![attention(layer).kv_width()],
-            Self::Output(layer) => vec![spec.hidden, attention(layer).query_width()],
-            Self::OutputBias(_) | Self::DownBias(_) => vec![spec.hidden],
-            Self::Gate(layer) | Self::Up(layer) => vec![inner(layer), spec.hidden],
-            Self::GateBias(layer) | Self::UpBias(layer) => vec![inner(layer)],
-            Self::Down(layer) => vec![spec.hidden, inner(layer)],
+/// Gathers the parts of one layer.
+struct List<'a> {
+    spec: &'a DecoderSpec,
+    names: &'a Names,
+    index: usize,
+    parts: &'a mut Vec<Part>,
+}
+
+impl List<'_> {
+    fn layer(&mut self, layer: &LayerSpec) {
+        self.norm_if(layer.placement.before(), LayerPart::AttentionNorm);
+        match &layer.mixer {
+            MixerSpec::Attention(attention) => {
+                for part in [LayerPart::Query, LayerPart::Key, LayerPart::Value] {
+                    self.linear(part, attention.qkv_bias);
+                }
+                if attention.head_norm.is_some_and(|kind| kind != HeadNorm::AfterRope) {
+                    self.norm_if(true, LayerPart::QueryNorm);
+                    self.norm_if(true, LayerPart::KeyNorm);
+                }
+                if attention.sinks {
+                    self.push(LayerPart::Sinks, Kind::Weight);
+                }
+                self.linear(LayerPart::Output, attention.output_bias);
+            }
+            MixerSpec::Latent(latent) => self.latent(latent),
         }
+        self.norm_if(layer.placement.after(), LayerPart::AttentionAfter);
+        self.norm_if(layer.placement.before_feed_forward(), LayerPart::FeedForwardNorm);
+        self.feed_forward(&layer.feed_forward);
+        self.norm_if(layer.placement.after(), LayerPart::FeedForwardAfter);
+    }
+
+    fn latent(&mut self, latent: &LatentSpec) {
+        if latent.query_rank.is_some() {
+            self.linear(LayerPart::QueryDown, latent.bias);
+            self.push(LayerPart::QueryDownNorm, Kind::Weight);
+            self.linear(LayerPart::QueryUp, false);
+        } else {
+            self.linear(LayerPart::Query, false);
+        }
+        self.linear(LayerPart::Latent, latent.bias);
+        self.push(LayerPart::LatentNorm, Kind::Weight);
+        self.push(LayerPart::LatentUp, Kind::Weight);
+        self.linear(LayerPart::Output, latent.bias);
+    }
+
+    fn feed_forward(&mut self, feed_forward: &FeedForwardSpec) {
+        match feed_forward {
+            FeedForwardSpec::Dense(mlp) => self.mlp(mlp, [LayerPart::Gate, LayerPart::Up, LayerPart::Down]),
+            FeedForwardSpec::Experts(experts) => {
+                self.linear(LayerPart::Router, experts.router.bias);
+                if experts.router.choice_bias {
+                    self.push(LayerPart::ChoiceBias, Kind::Weight);
+                }
+                for expert in 0..experts.count {
+                    self.expert(expert, &experts.expert);
+                }
+                if let Some(shared) = &experts.shared {
+                    self.mlp(shared, [LayerPart::SharedGate, LayerPart::SharedUp, LayerPart::SharedDown]);
+                }
+                if experts.shared_gate {
+                    self.push(LayerPart::SharedSwitch, Kind::Weight);
+                }
+            }
+        }
+    }
+
+    fn expert(&mut self, expert: usize, mlp: &MlpSpec) {
+        let parts: &[ExpertPart] = match self.names.packing {
+            Packing::Plain => &[ExpertPart::Gate, ExpertPart::Up, ExpertPart::Down],
+            Packing::Transposed { .. } => &[ExpertPart::GateUp, ExpertPart::Down],
+            Packing::Mxfp4 => &[ExpertPart::GateUp, ExpertPart::GateUpScales, ExpertPart::Down, ExpertPart::DownScales],
+        };
+        for &part in parts {
+            self.parts.push(Part::Expert(self.index, expert, part, Kind::Weight));
+            if mlp.bias && !matches!(part, ExpertPart::GateUpScales | ExpertPart::DownScales) {
+                self.parts.push(Part::Expert(self.index, expert, part, Kind::Bias));
+            }
+        }
+    }
+
+    fn mlp(&mut self, mlp: &MlpSpec, [gate, up, down]: [LayerPart; 3]) {
+        if mlp.gated {
+            self.linear(gate, mlp.bias);
+        }
+        self.linear(up, mlp.bias);
+        self.linear(down, mlp.bias);
+    }
+
+    fn linear(&mut self, part: LayerPart, bias: bool) {
+        self.push(part, Kind::Weight);
+        if bias {
+            self.push(part, Kind::Bias);
+        }
+    }
+
+    fn norm_if(&mut self, is_there: bool, part: LayerPart) {
+        if is_there && self.spec.norm.has_weight() {
+            self.push(part, Kind::Weight);
+        }
+        if is_there && self.spec.norm.has_bias() {
+            self.push(part, Kind::Bias);
+        }
+    }
+
+    fn push(&mut self, part: LayerPart, kind: Kind) {
+        self.parts.push(Part::Layer(self.index, part, kind));
     }
 }

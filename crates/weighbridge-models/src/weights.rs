@@ -9,7 +9,8 @@ use thiserror::Error;
 
 use crate::bytes::Bytes;
 use crate::element::{ElementType, Form};
-use crate::parts::{Names, Part};
+use crate::formats::half_to_f32;
+use crate::parts::{Names, Part, Place};
 use crate::spec::DecoderSpec;
 
 /// What is wrong with the tensors of a checkpoint.
@@ -77,14 +78,29 @@ impl Stored {
         matches!(self.element.form(), Form::Blocks(_)) && columns.is_multiple_of(PACKED_COLUMNS)
     }
 
-    fn data(&self) -> &[u8] {
+    /// Some of its outermost rows, seen as a tensor of `shape`.
+    fn rows(&self, rows: Range<usize>, shape: Vec<usize>) -> Self {
+        let row_bytes = self.range.len() / self.shape.first().copied().unwrap_or(1).max(1);
+        let start = self.range.start + rows.start * row_bytes;
+        Self { bytes: self.bytes.clone(), range: start..start + rows.len() * row_bytes, element: self.element, shape }
+    }
+
+    pub(crate) fn data(&self) -> &[u8] {
         &self.bytes[self.range.clone()]
     }
 
     /// As float32, expanded where it was packed.
     fn dense(&self) -> candle_core::Result<Tensor> {
+        match self.element.form() {
+            Form::Blocks(_) => self.packed()?.dequantize(&Device::Cpu),
+            _ => Tensor::from_vec(self.numbers()?, self.shape.as_slice(), &Device::Cpu),
+        }
+    }
+
+    /// All its numbers in float32, expanded where they were packed.
+    pub(crate) fn numbers(&self) -> candle_core::Result<Vec<f32>> {
         let data = self.data();
-        let numbers: Vec<f32> = match self.element.form() {
+        Ok(match self.element.form() {
             Form::F32 => data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
             Form::F16 => data.as_chunks().0.iter().map(|&bytes| half_to_f32(u16::from_le_bytes(bytes))).collect(),
             Form::Bf16 => data
@@ -93,10 +109,13 @@ impl Stored {
                 .iter()
                 .map(|&bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
                 .collect(),
-            Form::Blocks(_) => return self.packed()?.dequantize(&Device::Cpu),
-            Form::Unsupported => candle_core::bail!("{} cannot be expanded", self.element.name()),
-        };
-        Tensor::from_vec(numbers, self.shape.as_slice(), &Device::Cpu)
+            Form::Blocks(_) => self.packed()?.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?,
+            Form::Expanded(format) => match format.expand(data) {
+                Some(numbers) => numbers,
+                None => candle_core::bail!("its bytes are no whole number of blocks"),
+            },
+            Form::Bytes | Form::Unsupported => candle_core::bail!("{} cannot be expanded", self.element.name()),
+        })
     }
 
     fn packed(&self) -> candle_core::Result<QTensor> {
@@ -116,21 +135,32 @@ impl Stored {
 impl Weights {
     /// Checks that every tensor of the decoder is there, in the shape that the spec says and a type that can be
     /// computed; gives back all of them.
-    pub(crate) fn check(&self, spec: &DecoderSpec) -> Result<Vec<(Part, &Stored)>, WeightError> {
-        Part::all(spec).into_iter().map(|part| Ok((part, self.find(part, spec)?))).collect()
+    pub(crate) fn check(&self, spec: &DecoderSpec) -> Result<Vec<(Part, Stored)>, WeightError> {
+        Part::all(spec, &self.names).into_iter().map(|part| Ok((part, self.find(part, spec)?))).collect()
     }
 
-    fn find(&self, part: Part, spec: &DecoderSpec) -> Result<&Stored, WeightError> {
-        let name = self.names.of(part);
+    fn find(&self, part: Part, spec: &DecoderSpec) -> Result<Stored, WeightError> {
+        let Place { name, slice } = self.names.place(part, spec);
         let Some(stored) = self.tensors.get(&name) else { return Err(WeightError::Missing(name)) };
-        let wanted = part.shape(spec);
+        let shape = self.names.shape(part, spec);
+        let wanted = slice.map_or_else(|| shape.clone(), |slice| slice.whole(&shape));
         if stored.shape != wanted {
             return Err(WeightError::Shape { name, found: stored.shape.clone(), wanted });
         }
-        match stored.element.form() {
-            Form::Unsupported => Err(WeightError::Element { name, element: stored.element.name().to_owned() }),
-            _ => Ok(stored),
+        if stored.element.form() == Form::Unsupported {
+            return Err(WeightError::Element { name, element: stored.element.name().to_owned() });
         }
+        Ok(slice.map_or_else(|| stored.clone(), |slice| stored.rows(slice.rows(&shape), shape)))
+    }
+
+    /// The bytes of a weight that is stored in a way of its family's own.
+    pub(crate) fn bytes(&self, part: Part, spec: &DecoderSpec) -> Result<Vec<u8>, WeightError> {
+        let stored = self.find(part, spec)?;
+        if stored.element.form() != Form::Bytes {
+            let name = self.names.of(part);
+            return Err(WeightError::Element { name, element: stored.element.name().to_owned() });
+        }
+        Ok(stored.data().to_vec())
     }
 
     /// A weight as float32, and the bytes it takes in the file.
@@ -152,38 +182,5 @@ impl Weights {
 
     fn failed(&self, part: Part, source: candle_core::Error) -> WeightError {
         WeightError::Tensor { name: self.names.of(part), source }
-    }
-}
-
-/// IEEE half precision to single: both hold every half exactly.
-fn half_to_f32(bits: u16) -> f32 {
-    let sign = u32::from(bits >> 15) << 31;
-    let exponent = u32::from(bits >> 10) & 0x1f;
-    let fraction = u32::from(bits) & 0x3ff;
-    match (exponent, fraction) {
-        // Zero and the subnormals, which count in steps of 2^-24.
-        (0, _) => f32::from_bits(sign | (fraction as f32 * 2_f32.powi(-24)).to_bits()),
-        (0x1f, _) => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_become_the_same_number() {
-        let check = |bits, expected: f32| assert_eq!(half_to_f32(bits).to_bits(), expected.to_bits());
-        check(0x0000, 0.0);
-        check(0x8000, -0.0);
-        check(0x3c00, 1.0);
-        check(0xc000, -2.0);
-        check(0x7bff, 65504.0);
-        check(0x0001, 5.960_464_5e-8);
-        check(0x03ff, 6.097_555e-5);
-        check(0x0400, 6.103_515_6e-5);
-        check(0xfc00, f32::NEG_INFINITY);
-        assert!(half_to_f32(0x7e01).is_nan());
     }
 }

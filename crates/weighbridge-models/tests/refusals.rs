@@ -55,11 +55,11 @@ fn what_is_not_there_is_named() -> Outcome {
 
 #[test]
 fn what_the_config_asks_for_and_is_not_supported_is_named() -> Outcome {
-    check_config("model_type", json!("gemma2"), "architecture `gemma2` is not supported yet; supported: llama")?;
-    check_config("hidden_act", json!("gelu"), "`hidden_act` is `gelu`; supported: silu")?;
+    check_config("model_type", json!("rwkv"), "architecture `rwkv` is not supported yet; supported: llama, ")?;
+    check_config("hidden_act", json!("relu"), "`hidden_act` is `relu`; supported: silu, ")?;
     check_config("quantization_config", json!({"quant_method": "awq"}), "`quantization_config`")?;
-    let yarn = json!({"rope_type": "yarn", "factor": 4.0});
-    check_config("rope_parameters", yarn, "`rope_type` is `yarn`, which is not supported yet")?;
+    let spiral = json!({"rope_type": "spiral", "factor": 4.0});
+    check_config("rope_parameters", spiral, "`rope_type` is `spiral`, which is not supported yet")?;
     check_config("partial_rotary_factor", json!(0.5), "`partial_rotary_factor` is 0.5")
 }
 
@@ -71,7 +71,7 @@ fn numbers_out_of_bounds_are_named() -> Outcome {
     check_config("num_key_value_heads", json!(3), "no multiple of 3 key-value heads")?;
     check_config("head_dim", json!(31), "`head_dim` is 31, where an even number is expected")?;
     check_config("rms_norm_eps", json!(0.0), "`rms_norm_eps` is 0")?;
-    check_config("vocab_size", json!(-1), "`config.json` does not describe a decoder")
+    check_config("vocab_size", json!(-1), "`vocab_size` is -1, where a whole number is expected")
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn the_older_style_of_rope_settings_is_read() -> Outcome {
     set(&folder, "rope_theta", json!(5000.0))?;
     set(&folder, "rope_scaling", json!({"type": "linear", "factor": 2.0}))?;
     let checkpoint = Checkpoint::open(folder.path())?;
-    let rope = &checkpoint.spec().layers[0].attention.rope;
+    let rope = checkpoint.spec().layers[0].mixer.rope().ok_or("there is no rope")?;
     assert_eq!((rope.theta, &rope.scaling), (5000.0, &RopeScaling::Linear { factor: 2.0 }));
     Ok(())
 }

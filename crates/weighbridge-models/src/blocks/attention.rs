@@ -1,14 +1,15 @@
 //! Grouped-query attention (<https://arxiv.org/abs/2305.13245>) over a cache of keys and values.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::linear::Linear;
 use super::mask::View;
+use super::norm::Norm;
 use super::rope::Turns;
 use super::single;
 use crate::cache::LayerCache;
-use crate::spec::AttentionSpec;
+use crate::spec::{AttentionSpec, HeadNorm, TemperatureSpec};
 
 /// The projections of one layer's attention.
 #[derive(Debug)]
@@ -18,6 +19,13 @@ pub(crate) struct Attention {
     pub(crate) key: Linear,
     pub(crate) value: Linear,
     pub(crate) output: Linear,
+    pub(crate) query_norm: Option<Norm>,
+    pub(crate) key_norm: Option<Norm>,
+    /// Of each head, `[heads, 1, head_dim]`, where each has its own.
+    pub(crate) query_weight: Option<Tensor>,
+    pub(crate) key_weight: Option<Tensor>,
+    /// `[heads, 1, 1]`.
+    pub(crate) sinks: Option<Tensor>,
 }
 
 impl Attention {
@@ -26,21 +34,25 @@ impl Attention {
     pub(crate) fn forward(
         &self,
         x: &Tensor,
-        turns: &Turns,
+        turns: Option<&Turns>,
         views: &[View],
         cache: &mut LayerCache,
         past: usize,
     ) -> Result<Tensor> {
         let AttentionSpec { heads, kv_heads, head_dim, .. } = self.spec;
         let tokens = x.dim(0)?;
-        let query = turns.apply(&by_heads(&self.query.forward(x)?, heads, head_dim)?)?;
-        let key = turns.apply(&by_heads(&self.key.forward(x)?, kv_heads, head_dim)?)?;
-        let value = by_heads(&self.value.forward(x)?, kv_heads, head_dim)?;
+        let query = self.heads(&self.query, x, heads, self.query_norm.as_ref(), self.query_weight.as_ref(), turns)?;
+        let key = self.heads(&self.key, x, kv_heads, self.key_norm.as_ref(), self.key_weight.as_ref(), turns)?;
+        let value = by_heads(&self.clipped(self.value.forward(x)?)?, kv_heads, head_dim)?;
         cache.write(&key.squeeze(0)?, &value.squeeze(0)?, past)?;
 
+        let mut query = (query * f64::from(self.spec.scale))?;
+        if let Some(temperature) = &self.spec.temperature {
+            query = query.broadcast_mul(&by_position(temperature, past, tokens)?)?;
+        }
         // Query heads that share a key head lie side by side, so a group is one matrix of `group · tokens` rows and
         // keys and values are never repeated. // [kv_heads, group, tokens, head_dim]
-        let query = (query * (head_dim as f64).powf(-0.5))?.reshape((kv_heads, heads / kv_heads, tokens, head_dim))?;
+        let query = query.reshape((kv_heads, heads / kv_heads, tokens, head_dim))?;
         let seen = views.iter().map(|view| self.attend(&query, view, cache)).collect::<Result<Vec<_>>>()?;
         let seen = match seen.as_slice() {
             [all] => all.clone(),
@@ -49,28 +61,69 @@ impl Attention {
         self.output.forward(&seen)
     }
 
+    /// Queries or keys, normalised and turned: `[1, heads, tokens, head_dim]`.
+    fn heads(
+        &self,
+        projection: &Linear,
+        x: &Tensor,
+        heads: usize,
+        norm: Option<&Norm>,
+        weight: Option<&Tensor>,
+        turns: Option<&Turns>,
+    ) -> Result<Tensor> {
+        let normed = |when: &[HeadNorm], x: Tensor| match (norm, self.spec.head_norm) {
+            (Some(norm), Some(kind)) if when.contains(&kind) => norm.forward(&x),
+            _ => Ok(x),
+        };
+        let x = normed(&[HeadNorm::Whole], projection.forward(x)?)?;
+        let x = by_heads(&self.clipped(x)?, heads, self.spec.head_dim)?;
+        let x = normed(&[HeadNorm::Shared, HeadNorm::Each], x)?;
+        let x = weight.map_or_else(|| Ok(x.clone()), |weight| x.broadcast_mul(weight))?;
+        let x = turns.map_or_else(|| Ok(x.clone()), |turns| turns.apply(&x))?;
+        normed(&[HeadNorm::AfterRope], x)
+    }
+
+    fn clipped(&self, x: Tensor) -> Result<Tensor> {
+        self.spec.clip.map_or(Ok(x.clone()), |most| x.clamp(-most, most))
+    }
+
     /// What the queries of one view take from the values: `[queries, heads · head_dim]`.
     fn attend(&self, query: &Tensor, view: &View, cache: &LayerCache) -> Result<Tensor> {
         let AttentionSpec { heads, kv_heads, head_dim, .. } = self.spec;
-        let (rows, span) = (view.queries.len(), view.keys.len());
+        let rows = view.queries.len();
         let group = heads / kv_heads;
         let query = query.narrow(2, view.queries.start, rows)?.reshape((kv_heads, group * rows, head_dim))?;
         let (keys, values) = (cache.keys(&view.keys)?, cache.values(&view.keys)?);
-        if rows == 1 {
+        if rows == 1 && self.spec.score_cap.is_none() && self.sinks.is_none() {
             return single::attend(&query, &keys, &values)?.reshape((1, heads * head_dim));
         }
-        let scores = query.matmul(&keys.t()?)?;
-        let scores = match &view.mask {
-            Some(mask) => scores.reshape((kv_heads * group, rows, span))?.broadcast_add(mask)?.reshape((
-                kv_heads,
-                group * rows,
-                span,
-            ))?,
-            None => scores,
-        };
-        let mixed = softmax_last_dim(&scores)?.matmul(&values)?;
+        let scores = query.matmul(&keys.t()?)?.reshape((heads, rows, view.keys.len()))?;
+        let weights = self.weights(scores, view)?.reshape((kv_heads, group * rows, view.keys.len()))?;
+        let mixed = weights.matmul(&values)?;
         mixed.reshape((heads, rows, head_dim))?.transpose(0, 1)?.reshape((rows, heads * head_dim))
     }
+
+    /// From scores to shares of attention, `[heads, rows, keys]` both.
+    fn weights(&self, mut scores: Tensor, view: &View) -> Result<Tensor> {
+        if let Some(cap) = self.spec.score_cap.map(f64::from) {
+            scores = ((scores / cap)?.tanh()? * cap)?;
+        }
+        if let Some(mask) = &view.mask {
+            scores = scores.broadcast_add(mask)?;
+        }
+        let Some(sinks) = &self.sinks else { return softmax_last_dim(&scores) };
+        let (heads, rows, keys) = scores.dims3()?;
+        let sinks = sinks.expand((heads, rows, 1))?.contiguous()?;
+        let weights = softmax_last_dim(&Tensor::cat(&[scores, sinks], D::Minus1)?)?;
+        weights.narrow(D::Minus1, 0, keys)?.contiguous()
+    }
+}
+
+/// What the queries of `tokens` tokens after `past` others are multiplied by: `[tokens, 1]`.
+fn by_position(temperature: &TemperatureSpec, past: usize, tokens: usize) -> Result<Tensor> {
+    let TemperatureSpec { strength, every, offset } = *temperature;
+    let at = |position: usize| (1.0 + strength * ((position as f64 + offset) / every).floor().ln_1p()) as f32;
+    Tensor::from_vec((past..past + tokens).map(at).collect(), (tokens, 1), &Device::Cpu)
 }
 
 /// `[tokens, heads · head_dim]` to `[1, heads, tokens, head_dim]`, contiguous.

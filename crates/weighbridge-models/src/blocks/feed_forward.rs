@@ -1,13 +1,24 @@
-//! The gated feed-forward part with SiLU ("SwiGLU", <https://arxiv.org/abs/2002.05202>).
+//! The feed-forward part: one for all tokens ("GLU", <https://arxiv.org/abs/2002.05202>), or experts.
 
 use candle_core::{Result, Tensor};
+use candle_nn::ops::sigmoid;
 
+use super::experts::Experts;
 use super::linear::Linear;
+use crate::spec::Activation;
 
-/// `down(silu(gate(x)) * up(x))`.
+/// What each token goes through alone.
 #[derive(Debug)]
-pub(crate) struct FeedForward {
-    pub(crate) gate: Linear,
+pub(crate) enum FeedForward {
+    Dense(Mlp),
+    Experts(Experts),
+}
+
+/// `down(f(gate(x)) * up(x))`, or `down(f(up(x)))` without a gate.
+#[derive(Debug)]
+pub(crate) struct Mlp {
+    pub(crate) activation: Activation,
+    pub(crate) gate: Option<Linear>,
     pub(crate) up: Linear,
     pub(crate) down: Linear,
 }
@@ -15,7 +26,39 @@ pub(crate) struct FeedForward {
 impl FeedForward {
     /// `[tokens, hidden]` to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let gated = (self.gate.forward(x)?.silu()? * self.up.forward(x)?)?;
-        self.down.forward(&gated)
+        match self {
+            Self::Dense(mlp) => mlp.forward(x),
+            Self::Experts(experts) => experts.forward(x),
+        }
+    }
+}
+
+impl Mlp {
+    /// `[tokens, hidden]` to the same.
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let up = self.up.forward(x)?;
+        let inner = match &self.gate {
+            Some(gate) => self.gated(&gate.forward(x)?, up)?,
+            None => plain(self.activation, &up)?,
+        };
+        self.down.forward(&inner)
+    }
+
+    fn gated(&self, gate: &Tensor, up: Tensor) -> Result<Tensor> {
+        if let Activation::ClampedSwish { alpha, limit } = self.activation {
+            let gate = gate.clamp(f32::NEG_INFINITY, limit)?;
+            let gate = (&gate * sigmoid(&(&gate * f64::from(alpha))?)?)?;
+            return gate * (up.clamp(-limit, limit)? + 1.0)?;
+        }
+        plain(self.activation, gate)? * up
+    }
+}
+
+fn plain(activation: Activation, x: &Tensor) -> Result<Tensor> {
+    match activation {
+        Activation::Silu => x.silu(),
+        Activation::Gelu => x.gelu_erf(),
+        Activation::GeluTanh => x.gelu(),
+        Activation::ClampedSwish { alpha, .. } => x * sigmoid(&(x * f64::from(alpha))?)?,
     }
 }

@@ -39,6 +39,7 @@ fn first_key(position: usize, span: Span) -> usize {
     match span {
         Span::Full => 0,
         Span::Sliding(width) => (position + 1).saturating_sub(width),
+        Span::Chunked(width) => position - position % width,
     }
 }
 
@@ -84,6 +85,13 @@ mod tests {
     fn a_sliding_window_forgets_the_oldest() -> Result<()> {
         let mask = vec![vec![0.0, 0.0, NO], vec![NO, 0.0, 0.0]];
         check(2, 3, Span::Sliding(2), 2..5, Some(mask))
+    }
+
+    #[test]
+    fn a_chunk_starts_anew() -> Result<()> {
+        check(1, 7, Span::Chunked(4), 4..8, None)?;
+        let mask = vec![vec![0.0, 0.0, NO], vec![NO, NO, 0.0]];
+        check(2, 3, Span::Chunked(2), 2..5, Some(mask))
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{ChatTemplateSource, CheckpointProblem, Container, GenerationDefaults
 use crate::families::{self, Described};
 use crate::gguf::{Gguf, GgufError};
 use crate::tokenizer::control_tokens;
-use crate::weights::{Stored, Weights};
+use crate::weights::Weights;
 
 /// Metadata keys of tokens that end an answer.
 const STOP_KEYS: [&str; 3] =
@@ -24,16 +24,10 @@ const SPECIAL_KEYS: [(&str, &str); 4] = [
 /// Opens a file.
 pub(super) fn open(path: &Path) -> Result<Inner, CheckpointProblem> {
     let bytes = files::map(path, "the file")?.ok_or(CheckpointProblem::NotFound)?;
-    let file_bytes = bytes.len() as u64;
-    let file = Gguf::parse(bytes)?;
+    let mut file = Gguf::parse(bytes)?;
+    file.add_parts(path, |part| files::map(part, &part.display().to_string()))?;
     let Described { spec, names } = families::from_gguf(&file)?;
-    let stored = |tensor: &crate::gguf::GgufTensor| Stored {
-        bytes: file.bytes().clone(),
-        range: tensor.range.clone(),
-        element: tensor.element,
-        shape: tensor.shape.clone(),
-    };
-    let tensors = file.tensors().iter().map(|tensor| (tensor.name.clone(), stored(tensor))).collect();
+    let tensors = file.tensors().iter().map(|tensor| (tensor.name.clone(), file.stored(tensor))).collect();
     let weights = Weights { tensors, names };
     weights.check(&spec)?;
     Ok(Inner {
@@ -42,7 +36,7 @@ pub(super) fn open(path: &Path) -> Result<Inner, CheckpointProblem> {
         chat_template: chat_template(&file)?,
         generation_defaults: GenerationDefaults::default(),
         licence: file.string("general.license")?.map(str::to_owned),
-        file_bytes,
+        file_bytes: file.file_bytes(),
         spec,
         weights,
         container: Container::Gguf(file),

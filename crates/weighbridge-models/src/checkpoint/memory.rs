@@ -27,6 +27,8 @@ fn weight(part: Part, stored: &Stored, compute: Compute) -> u64 {
             let copy = if part == Part::Embedding { 0 } else { repacked(kind, count) };
             stored.range.len() as u64 + copy
         }
+        // Two numbers in a byte of mxfp4.
+        (_, Form::Bytes) => 8 * count,
         _ => 4 * count,
     }
 }
@@ -46,9 +48,9 @@ fn repacked(kind: GgmlDType, count: u64) -> u64 {
 fn workspace(spec: &DecoderSpec, context: u64) -> u64 {
     let rows = STEP_TOKENS.min(context);
     let layer = |layer: &crate::spec::LayerSpec| {
-        let inner = 4 * layer.feed_forward.inner as u64 * rows;
-        let scores = 3 * layer.attention.heads as u64 * ATTENTION_ROWS.min(rows) * context;
-        let heads = 4 * layer.attention.query_width() as u64 * rows;
+        let inner = 4 * layer.feed_forward.inner_width() as u64 * rows;
+        let scores = 3 * layer.mixer.heads() as u64 * ATTENTION_ROWS.min(rows) * context;
+        let heads = 4 * layer.mixer.query_width() as u64 * rows;
         inner.max(scores + heads)
     };
     let widest = spec.layers.iter().map(layer).max().unwrap_or(0);

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Inner;
+use crate::element::Form;
+use crate::parts::{ExpertPart, Part};
+use crate::weights::Stored;
 
 /// A checkpoint in a few words and numbers, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +38,10 @@ pub(super) fn summary(inner: &Inner) -> Summary {
     let spec = &inner.spec;
     // Every one was found when the checkpoint was opened.
     let parts = inner.weights.check(spec).unwrap_or_default();
-    let stored = || parts.iter().map(|(_, stored)| *stored);
-    let counted = by_type(stored().map(|it| (it.element.name(), it.count())));
+    let counted = by_type(parts.iter().map(|(part, stored)| numbers(*part, stored)));
     // Norms and biases are float32 whatever the file is quantised to.
-    let matrices = by_type(stored().filter(|it| it.shape.len() > 1).map(|it| (it.element.name(), it.count())));
+    let matrices = parts.iter().filter(|(_, stored)| stored.shape.len() > 1);
+    let matrices = by_type(matrices.map(|(part, stored)| numbers(*part, stored)));
     let names: Vec<_> = matrices.into_iter().map(|(name, _)| name).collect();
     Summary {
         name: inner.name.clone(),
@@ -52,6 +55,15 @@ pub(super) fn summary(inner: &Inner) -> Summary {
         hidden: saturated(spec.hidden),
         licence: inner.licence.clone(),
         file_bytes: inner.file_bytes,
+    }
+}
+
+/// The type of a weight and the numbers it holds: two in a byte of mxfp4, whose scales count for nothing.
+fn numbers(part: Part, stored: &Stored) -> (&'static str, u64) {
+    match (stored.element.form(), part) {
+        (Form::Bytes, Part::Expert(_, _, ExpertPart::GateUpScales | ExpertPart::DownScales, _)) => ("MXFP4", 0),
+        (Form::Bytes, _) => ("MXFP4", 2 * stored.count()),
+        _ => (stored.element.name(), stored.count()),
     }
 }
 

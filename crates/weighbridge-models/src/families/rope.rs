@@ -1,66 +1,170 @@
 //! Rotary embeddings as Hugging Face configs write them, in both styles: `rope_theta` beside `rope_scaling`, and
-//! everything in `rope_parameters`.
+//! everything in `rope_parameters`, where each kind of layer may have its own. The formulas that fill in what a config
+//! leaves out are those of transformers' `modeling_rope_utils.py`.
 
 use serde::Deserialize;
+use serde_json::Value as Json;
 
+use super::config::Config;
 use super::{SpecError, positive};
 use crate::spec::{RopeScaling, RopeSpec, RopeStyle};
 
-/// Where the config does not say.
+/// Where neither the config nor its family says.
 const THETA_DEFAULT: f64 = 10_000.0;
+/// Widths of heads are below this, so lists of factors are as well.
+const FACTORS_MAX: usize = 1 << 16;
 
-/// The fields of a config that concern it.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct RopeConfig {
-    rope_theta: Option<f64>,
-    rope_scaling: Option<Parameters>,
-    rope_parameters: Option<Parameters>,
-    partial_rotary_factor: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
 struct Parameters {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older name.
+    r#type: Option<String>,
     rope_theta: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<f64>,
     partial_rotary_factor: Option<f64>,
+    beta_fast: Option<f64>,
+    beta_slow: Option<f64>,
+    truncate: Option<bool>,
+    attention_factor: Option<f64>,
+    mscale: Option<f64>,
+    mscale_all_dim: Option<f64>,
+    short_factor: Option<Vec<f32>>,
+    long_factor: Option<Vec<f32>>,
+    short_mscale: Option<f64>,
+    long_mscale: Option<f64>,
 }
 
-impl RopeConfig {
-    /// The embedding for a model trained on `context` positions.
-    pub(super) fn spec(&self, context: usize) -> Result<RopeSpec, SpecError> {
-        let parameters = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        let partial = self.partial_rotary_factor.or_else(|| parameters?.partial_rotary_factor);
-        if let Some(part) = partial.filter(|&part| part != 1.0) {
-            return Err(SpecError::field("partial_rotary_factor", format!("is {part}, which is not supported yet")));
-        }
-        let theta = parameters.and_then(|it| it.rope_theta).or(self.rope_theta).unwrap_or(THETA_DEFAULT);
-        let scaling = parameters.map_or(Ok(RopeScaling::None), |it| it.scaling(context as f64))?;
-        Ok(RopeSpec { theta: positive("rope_theta", theta)?, style: RopeStyle::Neox, scaling })
+/// The embedding of layers of type `layers`, or of all, for heads of `head_dim` and a model of `context` positions.
+pub(super) fn read(
+    config: &Config,
+    layers: Option<&str>,
+    head_dim: usize,
+    context: usize,
+) -> Result<RopeSpec, SpecError> {
+    let parameters = parameters(config, layers)?;
+    let partial =
+        parameters.partial_rotary_factor.map_or_else(|| config.optional_number(PARTIAL), |it| Ok(Some(it)))?;
+    let theta = parameters.rope_theta.map_or_else(|| config.optional_number("rope_theta"), |it| Ok(Some(it)))?;
+    if let Some(part) = partial.filter(|&part| part != 1.0 && !config.may_turn_in_part()) {
+        return Err(SpecError::field(PARTIAL, format!("is {part}, which is not supported yet")));
     }
+    let width = width(head_dim, partial.unwrap_or(1.0))?;
+    Ok(RopeSpec {
+        width,
+        theta: positive("rope_theta", theta.unwrap_or(THETA_DEFAULT))?,
+        style: RopeStyle::Neox,
+        scaling: parameters.scaling(config, context as f64, width)?,
+    })
+}
+
+/// The same without any stretching and with another base.
+pub(super) fn plain(spec: &RopeSpec, theta: f64) -> RopeSpec {
+    RopeSpec { theta, scaling: RopeScaling::None, ..spec.clone() }
+}
+
+/// A number of the parameters that no rope needs and some families do.
+pub(super) fn extra(config: &Config, field: &str) -> Result<Option<f64>, SpecError> {
+    let Some(value) = object(config).and_then(|object| object.get(field)).filter(|it| !it.is_null()) else {
+        return Ok(None);
+    };
+    value.as_f64().map(Some).ok_or_else(|| SpecError::field(field, format!("is {value}, which is no number")))
+}
+
+pub(super) const PARTIAL: &str = "partial_rotary_factor";
+
+fn object(config: &Config) -> Option<&Json> {
+    config.get("rope_scaling").or_else(|| config.get("rope_parameters"))
+}
+
+fn parameters(config: &Config, layers: Option<&str>) -> Result<Parameters, SpecError> {
+    let Some(object) = object(config) else { return Ok(Parameters::default()) };
+    let object = layers.and_then(|layers| object.get(layers)).unwrap_or(object);
+    Parameters::deserialize(object).map_err(|reason| SpecError::field("rope_parameters", format!("is wrong: {reason}")))
+}
+
+/// Whether each kind of layer has parameters of its own.
+pub(super) fn has_own(config: &Config, layers: &str) -> bool {
+    object(config).and_then(|object| object.get(layers)).is_some_and(Json::is_object)
+}
+
+/// Dimensions that turn.
+fn width(head_dim: usize, partial: f64) -> Result<usize, SpecError> {
+    let width = (head_dim as f64 * positive(PARTIAL, partial)?) as usize;
+    if width == 0 || width > head_dim || !width.is_multiple_of(2) {
+        let problem = format!("is {partial}, which makes {width} of {head_dim} dimensions turn; an even number can");
+        return Err(SpecError::field(PARTIAL, problem));
+    }
+    Ok(width)
 }
 
 impl Parameters {
-    fn scaling(&self, context: f64) -> Result<RopeScaling, SpecError> {
-        let original_context = self.original_max_position_embeddings.unwrap_or(context);
-        let original_context = positive("original_max_position_embeddings", original_context)?;
-        Ok(match self.rope_type.as_deref().unwrap_or("default") {
+    fn scaling(self, config: &Config, context: f64, width: usize) -> Result<RopeScaling, SpecError> {
+        const ORIGINAL: &str = "original_max_position_embeddings";
+        let said = config.optional_number(ORIGINAL)?.or(self.original_max_position_embeddings);
+        let original_context = positive(ORIGINAL, said.unwrap_or(context))?;
+        let stretch = self.factor.unwrap_or(context / original_context);
+        Ok(match self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default") {
             "default" => RopeScaling::None,
             "linear" => RopeScaling::Linear { factor: number("factor", self.factor)? },
-            "dynamic" => RopeScaling::Dynamic { factor: number("factor", self.factor)?, original_context },
+            "dynamic" => RopeScaling::Dynamic { factor: number("factor", self.factor)?, original_context: context },
             "llama3" => RopeScaling::Llama3 {
                 factor: number("factor", self.factor)?,
                 low: number("low_freq_factor", self.low_freq_factor)?,
                 high: number("high_freq_factor", self.high_freq_factor)?,
                 original_context,
             },
+            "yarn" => RopeScaling::Yarn {
+                factor: positive("factor", stretch)?,
+                original_context,
+                beta_fast: positive("beta_fast", self.beta_fast.unwrap_or(32.0))?,
+                beta_slow: positive("beta_slow", self.beta_slow.unwrap_or(1.0))?,
+                truncate: self.truncate.unwrap_or(true),
+                magnitude: positive("attention_factor", self.yarn_magnitude(stretch))?,
+            },
+            "longrope" | "su" => {
+                let grown = (1.0 + stretch.ln().max(0.0) / original_context.ln()).sqrt();
+                let magnitude = positive("attention_factor", self.attention_factor.unwrap_or(grown))?;
+                RopeScaling::Long {
+                    short: factors("short_factor", self.short_factor, width)?,
+                    long: factors("long_factor", self.long_factor, width)?,
+                    original_context,
+                    short_magnitude: self.short_mscale.unwrap_or(magnitude),
+                    long_magnitude: self.long_mscale.unwrap_or(magnitude),
+                }
+            }
             other => return Err(SpecError::field("rope_type", format!("is `{other}`, which is not supported yet"))),
         })
     }
+
+    fn yarn_magnitude(&self, factor: f64) -> f64 {
+        let of = |scale| yarn_magnitude(factor, scale);
+        let given = |scale: Option<f64>| scale.filter(|&scale| scale != 0.0);
+        match (self.attention_factor, given(self.mscale), given(self.mscale_all_dim)) {
+            (Some(magnitude), ..) => magnitude,
+            (None, Some(scale), Some(all)) => of(scale) / of(all),
+            _ => of(1.0),
+        }
+    }
+}
+
+/// How much attention grows when positions are stretched by `factor`: YaRN, equation 22.
+pub(super) fn yarn_magnitude(factor: f64, scale: f64) -> f64 {
+    if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 }
+}
+
+fn factors(field: &str, factors: Option<Vec<f32>>, width: usize) -> Result<Vec<f32>, SpecError> {
+    let factors = factors.ok_or_else(|| SpecError::field(field, "is missing from the rope parameters"))?;
+    if factors.len() != width / 2 || factors.len() > FACTORS_MAX {
+        let problem = format!("has {} numbers, where {} are expected", factors.len(), width / 2);
+        return Err(SpecError::field(field, problem));
+    }
+    for &factor in &factors {
+        positive(field, factor.into())?;
+    }
+    Ok(factors)
 }
 
 fn number(field: &str, value: Option<f64>) -> Result<f64, SpecError> {

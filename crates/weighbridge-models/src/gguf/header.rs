@@ -1,6 +1,7 @@
 //! The header: metadata pairs, then where each tensor lies.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::reader::Reader;
 use super::value::Value;
@@ -25,6 +26,8 @@ const TENSOR_BYTES_MIN: usize = 8 + 4 + 8 + 4 + 8;
 
 pub(super) struct Header {
     pub(super) metadata: HashMap<String, Value>,
+    /// Where each pair stands, key included, in the file's order.
+    pub(super) pairs: Vec<(String, Range<usize>)>,
     pub(super) tensors: Vec<GgufTensor>,
 }
 
@@ -51,25 +54,31 @@ pub(super) fn read(file: &[u8]) -> Result<Header, GgufError> {
     let tensor_count = reader.count(TENSOR_BYTES_MIN, "the count of tensors")?;
     let pair_count = reader.count(PAIR_BYTES_MIN, "the count of metadata pairs")?;
 
-    let metadata = read_metadata(&mut reader, pair_count)?;
+    let (metadata, pairs) = read_metadata(&mut reader, pair_count)?;
     let placed = read_tensors(&mut reader, tensor_count)?;
     let alignment = alignment(&metadata)?;
     let data_start = (reader.position() as u64).next_multiple_of(alignment);
     let tensors = locate(placed, data_start, alignment, file.len() as u64)?;
     check_apart(&tensors)?;
-    Ok(Header { metadata, tensors })
+    Ok(Header { metadata, pairs, tensors })
 }
 
-fn read_metadata(reader: &mut Reader<'_>, count: usize) -> Result<HashMap<String, Value>, GgufError> {
+/// The values of all pairs by their keys, and where the pairs stand.
+type Metadata = (HashMap<String, Value>, Vec<(String, Range<usize>)>);
+
+fn read_metadata(reader: &mut Reader<'_>, count: usize) -> Result<Metadata, GgufError> {
     let mut metadata = HashMap::new();
+    let mut pairs = Vec::new();
     for index in 0..count {
+        let start = reader.position();
         let key = reader.name(KEY_BYTES_MAX, &format!("the key of metadata pair {index}"))?;
         let value = Value::read(reader, key)?;
         if metadata.insert(key.to_owned(), value).is_some() {
             return Err(GgufError::field(format!("`{key}`"), "occurs twice"));
         }
+        pairs.push((key.to_owned(), start..reader.position()));
     }
-    Ok(metadata)
+    Ok((metadata, pairs))
 }
 
 fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, GgufError> {
@@ -138,7 +147,7 @@ fn locate(placed: Vec<Placed>, data_start: u64, alignment: u64, file_bytes: u64)
             return Err(GgufError::Truncated(format!("the data of {what}")));
         }
         // Both fit, for the file is in memory and they are no larger than its length.
-        tensors.push(GgufTensor { name, shape, element, range: start as usize..end as usize });
+        tensors.push(GgufTensor { name, shape, element, part: 0, range: start as usize..end as usize });
     }
     Ok(tensors)
 }

@@ -102,10 +102,10 @@ fn a_whole_file_gives_back_what_was_written() -> Result<(), GgufError> {
     assert_eq!(file.unsigned("absent")?, None);
     let [one, two] = file.tensors() else { return Err(GgufError::Missing("tensors".to_owned())) };
     assert_eq!(
-        (one.name.as_str(), one.shape.as_slice(), &file.bytes()[one.range.clone()]),
+        (one.name.as_str(), one.shape.as_slice(), &file.bytes[one.range.clone()]),
         ("one", &[2, 4][..], &[1; 32][..])
     );
-    assert_eq!((two.element.name(), &file.bytes()[two.range.clone()]), ("Q8_0", &[2; 34][..]));
+    assert_eq!((two.element.name(), &file.bytes[two.range.clone()]), ("Q8_0", &[2; 34][..]));
     Ok(())
 }
 
@@ -135,7 +135,7 @@ fn read_all(file: &Gguf) {
         let _ = (file.strings(key), file.integers(key), file.floats(key));
     }
     for tensor in file.tensors() {
-        let _ = file.bytes()[tensor.range.clone()].len();
+        let _ = file.bytes[tensor.range.clone()].len();
     }
 }
 
@@ -208,7 +208,6 @@ fn broken_metadata_is_refused_by_its_key() {
     for alignment in [0, 4, 24, 1 << 30] {
         check_refused(Writer::header(3, 0, 1).pair_u32("general.alignment", alignment), "`general.alignment` is");
     }
-    check_refused(Writer::header(3, 0, 1).pair_u32("split.count", 3), "one of 3 parts");
 }
 
 #[test]
@@ -230,4 +229,44 @@ fn tensors_that_cannot_be_where_they_claim_are_refused_by_name() {
     };
     check_refused(two("t", 64), "tensor `t` occurs twice");
     check_refused(two("u", 32), "tensor `u` overlaps tensor `t`");
+}
+
+/// A part of a split model, with one tensor of its own.
+fn part(number: u32, count: u32, tensors: u32, name: &str) -> Writer {
+    let writer = Writer::header(3, 1, 3).pair_u32("split.no", number).pair_u32("split.count", count);
+    let writer = writer.pair_u32("split.tensors.count", tensors).tensor(name, &[8], 0, 0).padded();
+    writer.raw(&[number as u8; 32])
+}
+
+fn parts_of(first: Writer, path: &str, second: Option<Writer>) -> Result<Gguf, GgufError> {
+    let mut file = first.parse()?;
+    file.add_parts(std::path::Path::new(path), |beside| {
+        assert!(beside.ends_with("m-00002-of-00002.gguf"), "{}", beside.display());
+        Ok::<_, GgufError>(second.clone().map(|writer| Bytes::Owned(Arc::new(writer.0))))
+    })?;
+    Ok(file)
+}
+
+#[test]
+fn the_parts_of_a_split_model_become_one() -> Result<(), GgufError> {
+    let file = parts_of(part(0, 2, 2, "a"), "f/m-00001-of-00002.gguf", Some(part(1, 2, 2, "b")))?;
+    let found: Vec<_> = file.tensors().iter().map(|it| (it.name.as_str(), file.stored(it).data()[0])).collect();
+    assert_eq!(found, [("a", 0), ("b", 1)]);
+    Ok(())
+}
+
+#[test]
+fn parts_that_do_not_make_a_whole_are_refused() {
+    let check = |first: Writer, path: &str, second: Option<Writer>, expected: &str| {
+        let message = parts_of(first, path, second).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(message.contains(expected), "`{message}` does not say `{expected}`");
+    };
+    let first = "m-00001-of-00002.gguf";
+    check(part(0, 2, 2, "a"), first, None, "m-00002-of-00002.gguf is not beside the first");
+    check(part(1, 2, 2, "b"), "m-00002-of-00002.gguf", None, "open the first one, m-00001-of-00002.gguf");
+    check(part(0, 2, 2, "a"), "m.gguf", None, "the name of the file does not end in");
+    check(part(0, 2, 2, "a"), first, Some(part(0, 2, 2, "b")), "`split.no` is 0, where 1 is expected");
+    check(part(0, 2, 2, "a"), first, Some(part(1, 2, 2, "a")), "tensor `a` occurs in two parts");
+    check(part(0, 2, 3, "a"), first, Some(part(1, 2, 2, "b")), "is 3, but the parts hold 2");
+    check(part(0, 9999, 2, "a"), first, None, "`split.count` is 9999; 4096 are allowed");
 }

@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::GgufError;
 use super::reader::Reader;
 
+/// The number of `u32`, the one type that is written anew.
+pub(super) const UINT32: u32 = 4;
+
 /// One metadata value, integers and floats widened.
 #[derive(Debug)]
 pub(super) enum Value {
@@ -50,7 +53,7 @@ impl Kind {
             1 => Self::I8,
             2 => Self::U16,
             3 => Self::I16,
-            4 => Self::U32,
+            UINT32 => Self::U32,
             5 => Self::I32,
             6 => Self::F32,
             7 => Self::Bool,

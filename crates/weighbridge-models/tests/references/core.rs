@@ -40,22 +40,48 @@ fn check_family(family: &str) -> Outcome {
     Ok(())
 }
 
-#[test]
-fn llama_with_its_third_generations_rope_is_computed_as_by_transformers() -> Outcome {
-    check_family("llama")
+macro_rules! families {
+    ($($claim:ident: $family:literal,)*) => {
+        $(
+            #[test]
+            fn $claim() -> Outcome {
+                check_family($family)
+            }
+        )*
+    };
 }
 
-#[test]
-fn linear_rope_biases_and_a_tied_head_are_computed_as_by_transformers() -> Outcome {
-    check_family("llama_linear")
-}
-
-#[test]
-fn a_dynamic_rope_base_is_computed_as_by_transformers_however_the_prompt_is_cut() -> Outcome {
-    check_family("llama_dynamic")
-}
-
-#[test]
-fn a_sliding_window_is_computed_as_by_transformers() -> Outcome {
-    check_family("mistral")
+// Each is computed as by transformers, at once, in chunks of seven and token by token.
+families! {
+    llama_with_its_third_generations_rope: "llama",
+    linear_rope_biases_and_a_tied_head: "llama_linear",
+    a_dynamic_rope_base_however_the_prompt_is_cut: "llama_dynamic",
+    mistral_with_a_sliding_window: "mistral",
+    ministral3_with_yarn_and_queries_that_grow: "ministral3",
+    qwen2_with_biases_and_a_window_in_some_layers: "qwen2",
+    qwen3_with_head_norms_and_yarn: "qwen3",
+    smollm3_with_layers_without_positions: "smollm3",
+    granite_with_multipliers: "granite",
+    olmo_with_clips_and_norms_without_weights: "olmo",
+    olmo2_with_norms_after_each_part: "olmo2",
+    olmo3_with_a_stretched_rope_in_full_layers_only: "olmo3",
+    phi_with_both_parts_side_by_side: "phi",
+    phi3_with_fused_projections_and_longrope: "phi3",
+    gemma_with_scaled_embeddings: "gemma",
+    gemma2_with_soft_caps: "gemma2",
+    gemma3_with_two_rope_bases: "gemma3_text",
+    glm4_with_partial_interleaved_rope: "glm4",
+    cohere_with_a_norm_for_each_head: "cohere",
+    cohere2_with_full_layers_without_positions: "cohere2",
+    mixtral_with_two_of_six_experts: "mixtral",
+    qwen2_moe_with_a_gated_shared_expert: "qwen2_moe",
+    qwen3_moe_with_a_dense_layer: "qwen3_moe",
+    olmoe_with_clips_and_whole_norms: "olmoe",
+    phimoe_with_a_sparse_mixer: "phimoe",
+    gpt_oss_with_sinks: "gpt_oss",
+    gpt_oss_with_experts_in_mxfp4: "gpt_oss_mxfp4",
+    llama4_with_chunks: "llama4_text",
+    deepseek_v2_lite_with_plain_queries: "deepseek_v2_lite",
+    deepseek_v2_with_groups: "deepseek_v2",
+    deepseek_v3_with_a_choice_bias: "deepseek_v3",
 }

@@ -88,11 +88,11 @@ fn element(dtype: Dtype) -> ElementType {
     match dtype {
         Dtype::F32 => ElementType::F32,
         Dtype::F16 => ElementType::F16,
+        Dtype::U8 => ElementType::U8,
         Dtype::BF16 => ElementType::BF16,
         Dtype::F64 => ElementType::unsupported("F64", 1, 8),
         Dtype::F8_E4M3 => ElementType::unsupported("F8_E4M3", 1, 1),
         Dtype::F8_E5M2 => ElementType::unsupported("F8_E5M2", 1, 1),
-        Dtype::U8 => ElementType::unsupported("U8", 1, 1),
         Dtype::I8 => ElementType::unsupported("I8", 1, 1),
         Dtype::I32 => ElementType::unsupported("I32", 1, 4),
         Dtype::I64 => ElementType::unsupported("I64", 1, 8),

@@ -1,0 +1,87 @@
+//! Multi-head latent attention (<https://arxiv.org/abs/2405.04434>, section 2.1) over a cache of latent rows.
+//!
+//! Keys and values are never expanded: a query is taken through the transposed key projection once, and is then
+//! compared with the latent rows themselves; what it takes from them goes through the value projection afterwards. So
+//! a token costs `rank + rope_dim` numbers of cache, whatever the number of heads.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::ops::softmax_last_dim;
+
+use super::linear::Linear;
+use super::mask::View;
+use super::norm::Norm;
+use super::rope::Turns;
+use crate::cache::LayerCache;
+use crate::spec::LatentSpec;
+
+/// One layer's projections.
+#[derive(Debug)]
+pub(crate) struct Latent {
+    pub(crate) spec: LatentSpec,
+    /// To the compressed query, where there is one, and its norm.
+    pub(crate) query_down: Option<(Linear, Norm)>,
+    /// To `[heads · (plain_dim + rope_dim)]`.
+    pub(crate) query: Linear,
+    /// To `[rank + rope_dim]`.
+    pub(crate) latent: Linear,
+    pub(crate) latent_norm: Norm,
+    /// From latent to key: `[heads, plain_dim, rank]`.
+    pub(crate) key: Tensor,
+    /// From latent to value: `[heads, value_dim, rank]`.
+    pub(crate) value: Tensor,
+    pub(crate) output: Linear,
+}
+
+impl Latent {
+    /// `[tokens, hidden]` to the same. The latent rows of these tokens are written behind the `past` that the cache
+    /// holds.
+    pub(crate) fn forward(
+        &self,
+        x: &Tensor,
+        turns: Option<&Turns>,
+        views: &[View],
+        cache: &mut LayerCache,
+        past: usize,
+    ) -> Result<Tensor> {
+        let LatentSpec { rank, rope_dim, .. } = self.spec;
+        let turn = |x: Tensor| turns.map_or_else(|| Ok(x.clone()), |turns| turns.apply(&x));
+        let latent = self.latent.forward(x)?;
+        let plain = self.latent_norm.forward(&latent.narrow(1, 0, rank)?)?.unsqueeze(0)?;
+        let place = turn(latent.narrow(1, rank, rope_dim)?.contiguous()?.unsqueeze(0)?.unsqueeze(0)?)?;
+        cache.write_keys(&Tensor::cat(&[plain, place.squeeze(0)?], D::Minus1)?.contiguous()?, past)?;
+
+        let query = self.query(x, turn)?;
+        let seen = views.iter().map(|view| self.attend(&query, view, cache)).collect::<Result<Vec<_>>>()?;
+        self.output.forward(&Tensor::cat(&seen, 0)?)
+    }
+
+    /// Queries as they meet latent rows, scaled: `[heads, tokens, rank + rope_dim]`.
+    fn query(&self, x: &Tensor, turn: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let LatentSpec { heads, plain_dim, rope_dim, scale, .. } = self.spec;
+        let query = match &self.query_down {
+            Some((down, norm)) => self.query.forward(&norm.forward(&down.forward(x)?)?)?,
+            None => self.query.forward(x)?,
+        };
+        let query = query.reshape((x.dim(0)?, heads, plain_dim + rope_dim))?.transpose(0, 1)?;
+        let plain = query.narrow(2, 0, plain_dim)?.contiguous()?.matmul(&self.key)?;
+        let place = turn(query.narrow(2, plain_dim, rope_dim)?.contiguous()?.unsqueeze(0)?)?;
+        Tensor::cat(&[plain, place.squeeze(0)?], D::Minus1)? * f64::from(scale)
+    }
+
+    /// What the queries of one view take: `[queries, heads · value_dim]`.
+    fn attend(&self, query: &Tensor, view: &View, cache: &LayerCache) -> Result<Tensor> {
+        let LatentSpec { heads, rank, value_dim, .. } = self.spec;
+        let rows = view.queries.len();
+        let width = self.spec.cached_width();
+        // All heads look at the same rows, so they are one matrix. // [heads · rows, rank + rope_dim]
+        let query = query.narrow(1, view.queries.start, rows)?.reshape((heads * rows, width))?;
+        let latent = cache.keys(&view.keys)?.squeeze(0)?;
+        let mut scores = query.matmul(&latent.t()?)?.reshape((heads, rows, view.keys.len()))?;
+        if let Some(mask) = &view.mask {
+            scores = scores.broadcast_add(mask)?;
+        }
+        let weights = softmax_last_dim(&scores)?.reshape((heads * rows, view.keys.len()))?;
+        let mixed = weights.matmul(&latent.narrow(1, 0, rank)?.contiguous()?)?.reshape((heads, rows, rank))?;
+        mixed.matmul(&self.value.t()?)?.transpose(0, 1)?.reshape((rows, heads * value_dim))
+    }
+}

@@ -1,0 +1,128 @@
+//! Which experts a token goes through, and with what weight.
+
+use crate::spec::{GroupsSpec, RouterSpec, Scoring};
+
+/// What keeps a sum of weights from being zero, as DeepSeek's own code has it.
+const SUM_MIN: f32 = 1e-20;
+
+/// The experts of one token, given its score for each of them.
+pub(crate) fn choose(
+    spec: &RouterSpec,
+    chosen: usize,
+    scores: &[f32],
+    choice_bias: Option<&[f32]>,
+) -> Vec<(usize, f32)> {
+    if let Scoring::SparseMixer { jitter } = spec.scoring {
+        return sparse_mixer(scores, chosen, jitter);
+    }
+    let weights = match spec.scoring {
+        Scoring::Softmax => softmax(scores),
+        Scoring::Sigmoid => scores.iter().map(|&score| 1.0 / (1.0 + (-score).exp())).collect(),
+        Scoring::SoftmaxOfChosen | Scoring::SparseMixer { .. } => scores.to_vec(),
+    };
+    let mut merits = weights.clone();
+    for (merit, bias) in merits.iter_mut().zip(choice_bias.unwrap_or_default()) {
+        *merit += bias;
+    }
+    if let Some(groups) = spec.groups {
+        close_groups(&mut merits, groups);
+    }
+    let experts = best(&merits, chosen);
+    let mut taken: Vec<f32> = experts.iter().map(|&expert| weights[expert]).collect();
+    if spec.scoring == Scoring::SoftmaxOfChosen {
+        taken = softmax(&taken);
+    }
+    let divisor = if spec.renormalise { taken.iter().sum::<f32>() + SUM_MIN } else { 1.0 };
+    experts.into_iter().zip(taken).map(|(expert, weight)| (expert, weight / divisor * spec.scale)).collect()
+}
+
+/// The places of the largest numbers, largest first; of equals the first.
+fn best(merits: &[f32], count: usize) -> Vec<usize> {
+    let mut places: Vec<usize> = (0..merits.len()).collect();
+    places.sort_by(|&one, &other| merits[other].total_cmp(&merits[one]));
+    places.truncate(count);
+    places
+}
+
+/// Takes all experts but those of the best groups out of the choice.
+fn close_groups(merits: &mut [f32], groups: GroupsSpec) {
+    let size = (merits.len() / groups.count).max(1);
+    let merit = |group: &[f32]| best(group, groups.best).into_iter().map(|expert| group[expert]).sum();
+    let of_groups: Vec<f32> = merits.chunks(size).map(merit).collect();
+    let open = best(&of_groups, groups.chosen);
+    for (group, merits) in merits.chunks_mut(size).enumerate() {
+        if !open.contains(&group) {
+            merits.fill(f32::NEG_INFINITY);
+        }
+    }
+}
+
+/// `sparsemixer` of transformers' `modeling_phimoe.py`, as it is when not training.
+fn sparse_mixer(scores: &[f32], chosen: usize, jitter: f32) -> Vec<(usize, f32)> {
+    let mut left = scores.to_vec();
+    let mut experts = Vec::with_capacity(chosen);
+    for expert in best(scores, chosen) {
+        let top = left[expert];
+        let is_close = |score: f32| top - score <= 2.0 * jitter * score.abs().max(top);
+        let close = scores.iter().zip(&left).filter(|&(&score, &left)| left.is_finite() && is_close(score));
+        let sum: f32 = close.map(|(score, _)| (score - top).exp()).sum();
+        experts.push((expert, 1.0 / sum));
+        left[expert] = f32::NEG_INFINITY;
+    }
+    experts
+}
+
+fn softmax(scores: &[f32]) -> Vec<f32> {
+    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.into_iter().map(|power| power / sum).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: RouterSpec = RouterSpec::of(Scoring::Softmax);
+
+    fn check(spec: RouterSpec, scores: &[f32], bias: Option<&[f32]>, expected: &[(usize, f32)]) {
+        let found = choose(&spec, expected.len(), scores, bias);
+        for ((expert, weight), (wanted, wanted_weight)) in found.iter().zip(expected) {
+            assert!(expert == wanted && (weight - wanted_weight).abs() < 1e-6, "{found:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn the_likeliest_experts_are_chosen_and_weighed_among_all_or_the_chosen() {
+        let scores = [1_f32.ln(), 5_f32.ln(), 2_f32.ln(), 2_f32.ln()];
+        check(PLAIN, &scores, None, &[(1, 0.5), (2, 0.2)]);
+        check(RouterSpec { renormalise: true, scale: 2.0, ..PLAIN }, &scores, None, &[(1, 10.0 / 7.0), (2, 4.0 / 7.0)]);
+        check(
+            RouterSpec { scoring: Scoring::SoftmaxOfChosen, ..PLAIN },
+            &scores,
+            None,
+            &[(1, 5.0 / 7.0), (2, 2.0 / 7.0)],
+        );
+    }
+
+    #[test]
+    fn a_choice_bias_chooses_and_does_not_weigh() {
+        let spec = RouterSpec { scoring: Scoring::Sigmoid, choice_bias: true, ..PLAIN };
+        check(spec, &[0.0, 1.0], Some(&[1.0, 0.0]), &[(0, 0.5)]);
+    }
+
+    #[test]
+    fn experts_of_groups_that_are_not_among_the_best_are_out() {
+        let groups = Some(GroupsSpec { count: 2, chosen: 1, best: 2 });
+        let spec = RouterSpec { scoring: Scoring::Sigmoid, groups, ..PLAIN };
+        let weight = |score: f32| 1.0 / (1.0 + (-score).exp());
+        check(spec, &[3.0, -3.0, 1.0, 1.5], None, &[(3, weight(1.5)), (2, weight(1.0))]);
+    }
+
+    #[test]
+    fn a_sparse_mixer_weighs_an_expert_among_those_that_come_close() {
+        let spec = RouterSpec { scoring: Scoring::SparseMixer { jitter: 0.1 }, ..PLAIN };
+        let close = 1.0 / (1.0 + (-0.1_f32).exp());
+        check(spec, &[1.0, 0.9, 0.0], None, &[(0, close), (1, 1.0)]);
+    }
+}

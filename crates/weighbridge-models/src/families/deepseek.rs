@@ -1,0 +1,139 @@
+//! DeepSeek V2 (<https://arxiv.org/abs/2405.04434>): latent attention, and experts of a few groups beside shared ones.
+//! DeepSeek V3 and R1 (<https://arxiv.org/abs/2412.19437>): sigmoid scores with a bias that counts in the choice alone.
+
+use serde_json::{Value as Json, json};
+
+use super::config::Config;
+use super::{Described, Family, SpecError, experts, llama, positive, rope};
+use crate::spec::{
+    DecoderSpec, ExpertsSpec, GroupsSpec, LatentSpec, MixerSpec, MlpSpec, RopeScaling, RopeStyle, RouterSpec, Scoring,
+};
+
+pub(super) const V2: Family = Family { architecture: "deepseek_v2", from_config: v2, from_gguf: None };
+pub(super) const V3: Family = Family { architecture: "deepseek_v3", from_config: v3, from_gguf: None };
+
+/// Of the norms within attention, whatever the config says: `DeepseekV2RMSNorm` of transformers.
+const INNER_EPS: f32 = 1e-6;
+
+fn v2(config: &Json) -> Result<Described, SpecError> {
+    let own = json!({
+        "q_lora_rank": 1536, "first_k_dense_replace": 0, "n_routed_experts": 64, "moe_intermediate_size": 1407,
+        "routed_scaling_factor": 1.0, "n_shared_experts": 2, "topk_method": "greedy",
+    });
+    let config = Config::new(config, defaults(own))?;
+    config.expect("scoring_func", "softmax")?;
+    config.refuse("norm_topk_prob")?;
+    let groups = match config.text("topk_method")? {
+        Some("greedy") => None,
+        Some("group_limited_greedy") => groups(&config, 1)?,
+        other => {
+            let problem = format!("is `{}`; supported: greedy, group_limited_greedy", other.unwrap_or("null"));
+            return Err(SpecError::field("topk_method", problem));
+        }
+    };
+    described(&config, RouterSpec { groups, ..RouterSpec::of(Scoring::Softmax) })
+}
+
+fn v3(config: &Json) -> Result<Described, SpecError> {
+    let own = json!({
+        "q_lora_rank": 1536, "first_k_dense_replace": 3, "n_routed_experts": 256, "moe_intermediate_size": 2048,
+        "routed_scaling_factor": 2.5, "n_shared_experts": 1, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4,
+        "norm_topk_prob": true, "num_attention_heads": 128,
+    });
+    let config = Config::new(config, defaults(own))?;
+    config.expect("scoring_func", "sigmoid")?;
+    config.expect("topk_method", "noaux_tc")?;
+    let router = RouterSpec {
+        choice_bias: true,
+        groups: groups(&config, 2)?,
+        renormalise: config.flag("norm_topk_prob")?,
+        ..RouterSpec::of(Scoring::Sigmoid)
+    };
+    described(&config, router)
+}
+
+fn defaults(own: Json) -> Json {
+    let mut defaults = json!({
+        "rms_norm_eps": 1e-6, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+        "rope_interleave": true,
+    });
+    if let (Json::Object(defaults), Json::Object(own)) = (&mut defaults, own) {
+        defaults.extend(own);
+    }
+    defaults
+}
+
+fn described(config: &Config, router: RouterSpec) -> Result<Described, SpecError> {
+    let mut spec = config.decoder()?;
+    let latent = latent(config, spec.context)?;
+    for layer in &mut spec.layers {
+        layer.mixer = MixerSpec::Latent(latent.clone());
+    }
+    let router = RouterSpec { scale: config.number("routed_scaling_factor")? as f32, ..router };
+    let mixture = mixture(config, router)?;
+    sparse(config, &mut spec, &mixture)?;
+    Ok(Described { spec, names: llama::NAMES })
+}
+
+fn latent(config: &Config, context: usize) -> Result<LatentSpec, SpecError> {
+    let rope_dim = config.size("qk_rope_head_dim")?;
+    let plain_dim = config.size("qk_nope_head_dim")?;
+    let mut rope = rope::read(config, None, rope_dim, context)?;
+    rope.style = if config.flag("rope_interleave")? { RopeStyle::Interleaved } else { RopeStyle::Neox };
+    let scale = ((plain_dim + rope_dim) as f64).powf(-0.5);
+    Ok(LatentSpec {
+        heads: config.size("num_attention_heads")?,
+        query_rank: config.optional_size("q_lora_rank")?,
+        rank: config.size("kv_lora_rank")?,
+        plain_dim,
+        rope_dim,
+        value_dim: config.size("v_head_dim")?,
+        scale: (scale * stretched(config, &rope.scaling)?) as f32,
+        rope,
+        bias: config.flag("attention_bias")?,
+        norm_eps: INNER_EPS,
+    })
+}
+
+/// What scores grow by where positions are stretched: `yarn_apply_mscale` of transformers.
+fn stretched(config: &Config, scaling: &RopeScaling) -> Result<f64, SpecError> {
+    let Some(all) = rope::extra(config, "mscale_all_dim")?.filter(|&all| all != 0.0) else { return Ok(1.0) };
+    let RopeScaling::Yarn { factor, .. } = *scaling else { return Ok(1.0) };
+    Ok(rope::yarn_magnitude(factor, positive("mscale_all_dim", all)?).powi(2))
+}
+
+fn groups(config: &Config, best: usize) -> Result<Option<GroupsSpec>, SpecError> {
+    let experts = config.size("n_routed_experts")?;
+    let count = config.size_up_to("n_group", experts as u64)?;
+    let chosen = config.size_up_to("topk_group", count as u64)?;
+    if !experts.is_multiple_of(count) {
+        return Err(SpecError::field("n_group", format!("is {count}, which does not divide {experts} experts")));
+    }
+    let open = experts / count * chosen;
+    if config.size("num_experts_per_tok")? > open {
+        let problem = format!("asks for more than the {open} experts of {chosen} groups");
+        return Err(SpecError::field("num_experts_per_tok", problem));
+    }
+    Ok(Some(GroupsSpec { count, chosen, best }))
+}
+
+fn mixture(config: &Config, router: RouterSpec) -> Result<ExpertsSpec, SpecError> {
+    let mut mixture = experts::mixture(config, "n_routed_experts", "moe_intermediate_size", router)?;
+    let shared = config.count("n_shared_experts")?;
+    if shared > 0 {
+        mixture.shared =
+            Some(MlpSpec { inner: shared * mixture.expert.inner, bias: config.flag("mlp_bias")?, ..mixture.expert });
+    }
+    Ok(mixture)
+}
+
+/// Experts in all layers but the first few.
+fn sparse(config: &Config, spec: &mut DecoderSpec, mixture: &ExpertsSpec) -> Result<(), SpecError> {
+    let frequency = config.count("moe_layer_freq")?;
+    if frequency > 1 {
+        return Err(SpecError::field("moe_layer_freq", format!("is {frequency}; supported: 1")));
+    }
+    let dense = config.count("first_k_dense_replace")?;
+    experts::place(spec, mixture, |index| index >= dense);
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! Gemma (<https://arxiv.org/abs/2403.08295>): scaled embeddings, norms that add one, GeGLU. Gemma 2
+//! (<https://arxiv.org/abs/2408.00118>): norms before and after each part, soft caps, a window in every other layer.
+//! Gemma 3 (<https://arxiv.org/abs/2503.19786>): norms on query and key heads instead of the caps, a window in five of six
+//! layers with a rotary base of its own.
+
+use serde_json::{Value as Json, json};
+
+use super::config::{Config, each_attention, each_mlp, slide};
+use super::{Described, Family, SpecError, gguf, llama, rope};
+use crate::gguf::Gguf;
+use crate::parts::Names;
+use crate::spec::{Activation, DecoderSpec, HeadNorm, Norm, Placement, RopeStyle, Span};
+
+pub(super) const GEMMA: Family = Family { architecture: "gemma", from_config: gemma, from_gguf: None };
+pub(super) const GEMMA2: Family = Family { architecture: "gemma2", from_config: gemma2, from_gguf: None };
+pub(super) const GEMMA3: Family = Family { architecture: "gemma3_text", from_config: gemma3, from_gguf: None };
+/// As GGUF files call it.
+pub(super) const GEMMA3_GGUF: Family =
+    Family { architecture: "gemma3", from_config: multimodal, from_gguf: Some(gemma3_gguf) };
+
+const SANDWICH_NAMES: Names = Names {
+    attention_after: "post_attention_layernorm",
+    feed_forward_norm: "pre_feedforward_layernorm",
+    feed_forward_after: "post_feedforward_layernorm",
+    ..llama::NAMES
+};
+
+const SLIDING: &str = "sliding_attention";
+const FULL: &str = "full_attention";
+
+fn gemma(config: &Json) -> Result<Described, SpecError> {
+    let config = Config::new(config, defaults(json!({"num_key_value_heads": 16})))?;
+    let mut spec = decoder(&config)?;
+    // Published configs say `gelu` and mean its approximation: `GemmaConfig` of transformers.
+    let activation = match config.activation(&["hidden_act"])? {
+        Activation::Gelu => Activation::GeluTanh,
+        other => other,
+    };
+    each_mlp(&mut spec, |mlp| mlp.activation = activation);
+    Ok(Described { spec, names: llama::NAMES })
+}
+
+fn gemma2(config: &Json) -> Result<Described, SpecError> {
+    let own = json!({"num_key_value_heads": 4, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0});
+    let config = Config::new(config, defaults(own))?;
+    let mut spec = sandwich(&config)?;
+    let sliding = config.sliding_layers(spec.layers.len(), |index| index % 2 == 0)?;
+    slide(&mut spec, &sliding, config.window()?);
+    Ok(Described { spec, names: SANDWICH_NAMES })
+}
+
+fn gemma3(config: &Json) -> Result<Described, SpecError> {
+    let own = json!({
+        "num_key_value_heads": 4, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6,
+    });
+    let config = Config::new(config, defaults(own))?;
+    let mut spec = sandwich(&config)?;
+    let context = spec.context;
+    let pattern = config.size("sliding_window_pattern")?;
+    let sliding = config.sliding_layers(spec.layers.len(), |index| !(index + 1).is_multiple_of(pattern))?;
+    slide(&mut spec, &sliding, config.window()?);
+    let local = config.number("rope_local_base_freq")?;
+    let mut problem = None;
+    each_attention(&mut spec, |index, attention| {
+        attention.head_norm = Some(HeadNorm::Shared);
+        let kind = if sliding[index] { SLIDING } else { FULL };
+        match rope::read(&config, Some(kind), attention.head_dim, context) {
+            Ok(rope) if sliding[index] && !rope::has_own(&config, SLIDING) => {
+                attention.rope = Some(rope::plain(&rope, local));
+            }
+            Ok(rope) => attention.rope = Some(rope),
+            Err(reason) => problem = Some(reason),
+        }
+    });
+    problem.map_or(Ok(Described { spec, names: SANDWICH_NAMES }), Err)
+}
+
+/// The converter adds the one to the norms. Which layers slide, and the scale of the largest model (27B), are in no
+/// metadata: llama.cpp's `src/models/gemma3.cpp` has them.
+fn gemma3_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    const ARCHITECTURE: &str = "gemma3";
+    const LARGEST_LAYERS: usize = 62;
+    const PATTERN: usize = 6;
+    let mut described = gguf::decoder(file, ARCHITECTURE, RopeStyle::Neox)?;
+    let meta = gguf::Meta { file, architecture: ARCHITECTURE };
+    let spec = &mut described.spec;
+    let (hidden, is_largest) = (spec.hidden, spec.layers.len() == LARGEST_LAYERS);
+    spec.embedding_scale = (hidden as f64).sqrt() as f32;
+    spec.logit_cap = meta.optional_number("final_logit_softcapping")?.map(|cap| cap as f32);
+    for layer in &mut spec.layers {
+        layer.placement = Placement::Around;
+    }
+    each_mlp(spec, |mlp| mlp.activation = Activation::GeluTanh);
+    let window = meta.optional("attention.sliding_window")?.map_or(Span::Full, Span::Sliding);
+    let pattern = meta.optional("attention.sliding_window_pattern")?.unwrap_or(PATTERN);
+    let local = meta.optional_number("rope.freq_base_swa")?.unwrap_or(1e4);
+    each_attention(spec, |index, attention| {
+        if is_largest {
+            attention.scale = ((hidden / attention.heads) as f64).powf(-0.5) as f32;
+        }
+        if !(index + 1).is_multiple_of(pattern) {
+            attention.span = window;
+            attention.rope = attention.rope.as_ref().map(|rope| rope::plain(rope, local));
+        }
+    });
+    Ok(described)
+}
+
+/// A folder with this name is one with a vision tower.
+fn multimodal(_: &Json) -> Result<Described, SpecError> {
+    Err(SpecError::field(
+        "model_type",
+        "is `gemma3`, which sees images and is not supported yet; supported: gemma3_text",
+    ))
+}
+
+/// What all generations have where a config does not say, and `own`.
+fn defaults(own: Json) -> Json {
+    let mut defaults = json!({
+        "rms_norm_eps": 1e-6, "head_dim": 256, "tie_word_embeddings": true, "query_pre_attn_scalar": 256,
+        "sliding_window": 4096, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+    });
+    if let (Json::Object(defaults), Json::Object(own)) = (&mut defaults, own) {
+        defaults.extend(own);
+    }
+    defaults
+}
+
+fn decoder(config: &Config) -> Result<DecoderSpec, SpecError> {
+    config.refuse("use_bidirectional_attention")?;
+    let mut spec = config.decoder()?;
+    spec.norm = Norm::RmsPlusOne;
+    spec.embedding_scale = (spec.hidden as f64).sqrt() as f32;
+    Ok(spec)
+}
+
+/// What Gemma 2 and 3 share.
+fn sandwich(config: &Config) -> Result<DecoderSpec, SpecError> {
+    let mut spec = decoder(config)?;
+    spec.logit_cap = config.optional_number("final_logit_softcapping")?.map(|cap| cap as f32);
+    for layer in &mut spec.layers {
+        layer.placement = Placement::Around;
+    }
+    let activation = config.activation(&["hidden_activation"])?;
+    each_mlp(&mut spec, |mlp| mlp.activation = activation);
+    let cap = config.optional_number("attn_logit_softcapping")?.map(|cap| cap as f32);
+    let scale = config.number("query_pre_attn_scalar")?.powf(-0.5) as f32;
+    each_attention(&mut spec, |_, attention| {
+        attention.score_cap = cap;
+        attention.scale = scale;
+    });
+    Ok(spec)
+}

@@ -1,0 +1,26 @@
+//! Granite 3 (transformers' `modeling_granite.py`): Llama with four multipliers.
+
+use serde_json::{Value as Json, json};
+
+use super::config::{Config, each_attention};
+use super::{Described, Family, SpecError, llama};
+
+pub(super) const FAMILY: Family = Family { architecture: "granite", from_config, from_gguf: None };
+
+fn from_config(config: &Json) -> Result<Described, SpecError> {
+    let defaults = json!({
+        "rms_norm_eps": 1e-6, "embedding_multiplier": 1.0, "logits_scaling": 1.0, "residual_multiplier": 1.0,
+        "attention_multiplier": 1.0,
+    });
+    let config = Config::new(config, defaults)?;
+    let mut spec = config.decoder()?;
+    spec.embedding_scale = config.number("embedding_multiplier")? as f32;
+    spec.logit_scale = (1.0 / config.number("logits_scaling")?) as f32;
+    let residual = config.number("residual_multiplier")? as f32;
+    for layer in &mut spec.layers {
+        layer.residual_scale = residual;
+    }
+    let scale = config.number("attention_multiplier")? as f32;
+    each_attention(&mut spec, |_, attention| attention.scale = scale);
+    Ok(Described { spec, names: llama::NAMES })
+}

@@ -1,0 +1,84 @@
+//! Llama 4, text (transformers' `modeling_llama4.py`): most layers look back to the start of their chunk and have a norm
+//! without weight after the rotary embedding; the others see everything, know no positions, and their queries grow. One
+//! of many experts, by a sigmoid that weighs what goes in, beside a shared one.
+
+use serde_json::{Value as Json, json};
+
+use super::config::{Config, each_attention};
+use super::{Described, Family, SpecError, experts, llama};
+use crate::parts::{Names, Packing};
+use crate::spec::{FeedForwardSpec, HeadNorm, RopeStyle, RouterSpec, Scoring, Span, TemperatureSpec};
+
+pub(super) const FAMILY: Family = Family { architecture: "llama4_text", from_config, from_gguf: None };
+
+const NAMES: Names = Names {
+    gate: "feed_forward.gate_proj",
+    up: "feed_forward.up_proj",
+    down: "feed_forward.down_proj",
+    router: "feed_forward.router",
+    expert_gate: "feed_forward.experts.gate_up_proj",
+    expert_down: "feed_forward.experts.down_proj",
+    shared_gate: "feed_forward.shared_expert.gate_proj",
+    shared_up: "feed_forward.shared_expert.up_proj",
+    shared_down: "feed_forward.shared_expert.down_proj",
+    packing: Packing::Transposed { in_turns: false },
+    ..llama::NAMES
+};
+
+fn from_config(config: &Json) -> Result<Described, SpecError> {
+    let defaults = json!({
+        "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "head_dim": 128, "rope_theta": 5e5, "intermediate_size": 8192,
+        "intermediate_size_mlp": 16384, "num_experts_per_tok": 1, "num_local_experts": 16,
+        "interleave_moe_layer_step": 1, "use_qk_norm": true, "no_rope_layer_interval": 4, "attention_chunk_size": 8192,
+        "attn_temperature_tuning": true, "floor_scale": 8192.0, "attn_scale": 0.1,
+    });
+    let config = Config::new(config, defaults)?;
+    let mut spec = config.decoder()?;
+    attention(&config, &mut spec)?;
+
+    let router = RouterSpec { weighs_input: true, ..RouterSpec::of(Scoring::Sigmoid) };
+    let mut mixture = experts::mixture(&config, "num_local_experts", "intermediate_size", router)?;
+    mixture.shared = Some(mixture.expert);
+    let inner = config.size("intermediate_size_mlp")?;
+    for layer in &mut spec.layers {
+        if let FeedForwardSpec::Dense(mlp) = &mut layer.feed_forward {
+            mlp.inner = inner;
+            mlp.bias = false;
+        }
+    }
+    let step = config.size("interleave_moe_layer_step")?;
+    let sparse = config.numbers("moe_layers")?;
+    experts::place(&mut spec, &mixture, |index| match &sparse {
+        Some(layers) => layers.contains(&(index as u64)),
+        None => (index + 1).is_multiple_of(step),
+    });
+    Ok(Described { spec, names: NAMES })
+}
+
+fn attention(config: &Config, spec: &mut crate::spec::DecoderSpec) -> Result<(), SpecError> {
+    let layers = spec.layers.len();
+    let every = config.size("no_rope_layer_interval")?;
+    let turning = config.switches("no_rope_layers", layers)?;
+    let turning = turning.unwrap_or_else(|| (0..layers).map(|index| !(index + 1).is_multiple_of(every)).collect());
+    let chunked = config.layers_of_type("chunked_attention", layers)?.unwrap_or_else(|| turning.clone());
+    let chunk = config.optional_size("attention_chunk_size")?.map_or(Span::Full, Span::Chunked);
+    let norm = config.flag("use_qk_norm")?.then_some(HeadNorm::AfterRope);
+    let strength = config.number("attn_scale")?;
+    let temperature = TemperatureSpec { strength, every: config.number("floor_scale")?, offset: 1.0 };
+    let temperature = config.flag("attn_temperature_tuning")?.then_some(temperature);
+    each_attention(spec, |index, attention| {
+        if chunked[index] {
+            attention.span = chunk;
+        }
+        if turning[index] {
+            attention.head_norm = norm;
+            if let Some(rope) = &mut attention.rope {
+                rope.style = RopeStyle::Interleaved;
+            }
+        } else {
+            attention.rope = None;
+            attention.temperature = temperature;
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! Ministral 3 (transformers' `modeling_ministral3.py`): Mistral with queries that grow with their position.
+
+use serde_json::{Value as Json, json};
+
+use super::config::{Config, each_attention};
+use super::{Described, Family, SpecError, llama, rope};
+use crate::spec::{RopeScaling, TemperatureSpec};
+
+pub(super) const FAMILY: Family = Family { architecture: "ministral3", from_config, from_gguf: None };
+
+fn from_config(config: &Json) -> Result<Described, SpecError> {
+    let config = Config::new(config, defaults(config))?;
+    let mut spec = config.decoder()?;
+    let window = config.window()?;
+    let strength = rope::extra(&config, "llama_4_scaling_beta")?;
+    each_attention(&mut spec, |_, attention| {
+        attention.span = window;
+        if let (Some(strength), Some(RopeScaling::Yarn { original_context, .. })) =
+            (strength, attention.rope.as_ref().map(|rope| &rope.scaling))
+        {
+            attention.temperature = Some(TemperatureSpec { strength, every: *original_context, offset: 0.0 });
+        }
+    });
+    Ok(Described { spec, names: llama::NAMES })
+}
+
+/// Those of `Ministral3Config`; the rope's own where the config has neither style of it.
+fn defaults(config: &Json) -> Json {
+    let mut defaults = json!({"rms_norm_eps": 1e-5, "num_key_value_heads": 8, "head_dim": 128});
+    if config.get("rope_scaling").is_none() && config.get("rope_parameters").is_none() {
+        defaults["rope_parameters"] = json!({
+            "rope_type": "yarn", "rope_theta": 1e6, "factor": 16.0, "original_max_position_embeddings": 16384,
+            "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+        });
+    }
+    defaults
+}

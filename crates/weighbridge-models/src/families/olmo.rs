@@ -1,0 +1,90 @@
+//! OLMo (<https://arxiv.org/abs/2402.00838>): norms without weights, clipped projections. OLMo 2
+//! (<https://arxiv.org/abs/2501.00656>): RMS norms after each part instead of before, and over all of query and of key.
+//! OLMo 3 (transformers' `modeling_olmo3.py`): three of four layers look back over a window, and only the others have
+//! their rotary embedding stretched. OLMoE (<https://arxiv.org/abs/2409.02060>): experts, norms before each part.
+
+use serde_json::{Value as Json, json};
+
+use super::config::{Config, each_attention, slide};
+use super::{Described, Family, SpecError, experts, llama, rope};
+use crate::parts::Names;
+use crate::spec::{HeadNorm, Norm, Placement, RouterSpec, Scoring};
+
+pub(super) const OLMO: Family = Family { architecture: "olmo", from_config: olmo, from_gguf: None };
+pub(super) const OLMO2: Family = Family { architecture: "olmo2", from_config: olmo2, from_gguf: None };
+pub(super) const OLMO3: Family = Family { architecture: "olmo3", from_config: olmo3, from_gguf: None };
+pub(super) const OLMOE: Family = Family { architecture: "olmoe", from_config: olmoe, from_gguf: None };
+
+const NAMES: Names = Names {
+    attention_after: "post_attention_layernorm",
+    feed_forward_after: "post_feedforward_layernorm",
+    ..llama::NAMES
+};
+
+/// The type of OLMo 3's layers that see everything.
+const FULL: &str = "full_attention";
+const SLIDING: &str = "sliding_attention";
+
+/// The rotary base of OLMo 3 where the config does not say, and always in sliding layers of a config in the older
+/// style: `convert_rope_params_to_dict` of transformers' `configuration_olmo3.py`.
+const OLMO3_THETA: f64 = 5e5;
+
+fn olmo(config: &Json) -> Result<Described, SpecError> {
+    // The epsilon is in no config; it is that of `OlmoLayerNorm`.
+    let config = Config::new(config, json!({"layer_norm_eps": 1e-5}))?;
+    let mut spec = config.decoder_with_eps("layer_norm_eps")?;
+    spec.norm = Norm::Plain;
+    let clip = config.optional_number("clip_qkv")?.map(|clip| clip as f32);
+    each_attention(&mut spec, |_, attention| attention.clip = clip);
+    Ok(Described { spec, names: NAMES })
+}
+
+fn olmo2(config: &Json) -> Result<Described, SpecError> {
+    let config = Config::new(config, json!({"rms_norm_eps": 1e-5}))?;
+    after(&config)
+}
+
+fn olmo3(config: &Json) -> Result<Described, SpecError> {
+    let defaults = json!({"rms_norm_eps": 1e-5, "rope_theta": OLMO3_THETA, "sliding_window": 4096});
+    let config = Config::new(config, defaults)?;
+    let mut described = after(&config)?;
+    let spec = &mut described.spec;
+    let context = spec.context;
+    let sliding = config.sliding_layers(spec.layers.len(), |index| (index + 1) % 4 != 0)?;
+    slide(spec, &sliding, config.window()?);
+    let mut problem = None;
+    each_attention(spec, |index, attention| {
+        let kind = if sliding[index] { SLIDING } else { FULL };
+        match rope::read(&config, Some(kind), attention.head_dim, context) {
+            Ok(rope) if sliding[index] && !rope::has_own(&config, SLIDING) => {
+                attention.rope = Some(rope::plain(&rope, OLMO3_THETA));
+            }
+            Ok(rope) => attention.rope = Some(rope),
+            Err(reason) => problem = Some(reason),
+        }
+    });
+    problem.map_or(Ok(described), Err)
+}
+
+fn after(config: &Config) -> Result<Described, SpecError> {
+    let mut spec = config.decoder()?;
+    for layer in &mut spec.layers {
+        layer.placement = Placement::After;
+    }
+    each_attention(&mut spec, |_, attention| attention.head_norm = Some(HeadNorm::Whole));
+    Ok(Described { spec, names: NAMES })
+}
+
+fn olmoe(config: &Json) -> Result<Described, SpecError> {
+    let defaults = json!({"rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8});
+    let config = Config::new(config, defaults)?;
+    let mut spec = config.decoder()?;
+    let clip = config.optional_number("clip_qkv")?.map(|clip| clip as f32);
+    each_attention(&mut spec, |_, attention| {
+        attention.clip = clip;
+        attention.head_norm = Some(HeadNorm::Whole);
+    });
+    let router = RouterSpec { renormalise: config.flag("norm_topk_prob")?, ..RouterSpec::of(Scoring::Softmax) };
+    experts::place(&mut spec, &experts::mixture(&config, "num_experts", "intermediate_size", router)?, |_| true);
+    Ok(Described { spec, names: llama::NAMES })
+}

@@ -1,0 +1,99 @@
+//! What mixes the tokens of a layer.
+
+use candle_core::Tensor;
+
+use super::Loader;
+use crate::blocks::attention::Attention;
+use crate::blocks::latent::Latent;
+use crate::blocks::norm::Norm;
+use crate::decoder::Mixer;
+use crate::parts::{Kind, LayerPart, Part};
+use crate::spec::{AttentionSpec, HeadNorm, LatentSpec, MixerSpec};
+use crate::weights::WeightError;
+
+impl Loader<'_> {
+    pub(super) fn mixer(&mut self, index: usize, spec: &MixerSpec) -> Result<Mixer, WeightError> {
+        match spec {
+            MixerSpec::Attention(spec) => self.attention(index, spec).map(Mixer::Attention),
+            MixerSpec::Latent(spec) => self.latent(index, spec).map(Mixer::Latent),
+        }
+    }
+
+    fn attention(&mut self, index: usize, spec: &AttentionSpec) -> Result<Attention, WeightError> {
+        let (query_norm, query_weight) = self.head_norm(index, spec, LayerPart::QueryNorm, spec.heads)?;
+        let (key_norm, key_weight) = self.head_norm(index, spec, LayerPart::KeyNorm, spec.kv_heads)?;
+        let sinks = Part::Layer(index, LayerPart::Sinks, Kind::Weight);
+        let sinks = spec.sinks.then(|| self.reshaped(sinks, &[spec.heads, 1, 1])).transpose()?;
+        Ok(Attention {
+            spec: spec.clone(),
+            query: self.layer_linear(index, LayerPart::Query, spec.qkv_bias)?,
+            key: self.layer_linear(index, LayerPart::Key, spec.qkv_bias)?,
+            value: self.layer_linear(index, LayerPart::Value, spec.qkv_bias)?,
+            output: self.layer_linear(index, LayerPart::Output, spec.output_bias)?,
+            query_norm,
+            key_norm,
+            query_weight,
+            key_weight,
+            sinks,
+        })
+    }
+
+    /// The norm of queries or keys, and the weight that follows where each head has its own.
+    fn head_norm(
+        &mut self,
+        index: usize,
+        spec: &AttentionSpec,
+        part: LayerPart,
+        heads: usize,
+    ) -> Result<(Option<Norm>, Option<Tensor>), WeightError> {
+        let of = |kind| Part::Layer(index, part, kind);
+        let eps = self.spec.norm_eps;
+        let norm = match spec.head_norm {
+            None => return Ok((None, None)),
+            Some(HeadNorm::Shared) => self.norm(of, spec.head_dim)?,
+            Some(HeadNorm::Whole) => self.norm(of, heads * spec.head_dim)?,
+            Some(HeadNorm::Each) => {
+                let weight = self.reshaped(of(Kind::Weight), &[heads, 1, spec.head_dim])?;
+                let norm = Norm::layer(spec.head_dim, None, None, eps);
+                let norm = norm.map_err(|source| self.failed(of(Kind::Weight), source))?;
+                return Ok((Some(norm), Some(weight)));
+            }
+            Some(HeadNorm::AfterRope) => Norm::plain_rms(spec.head_dim, eps)
+                .map_err(|source| self.failed(Part::Layer(index, LayerPart::Query, Kind::Weight), source))?,
+        };
+        Ok((Some(norm), None))
+    }
+
+    fn latent(&mut self, index: usize, spec: &LatentSpec) -> Result<Latent, WeightError> {
+        let eps = spec.norm_eps;
+        let of = |part| Part::Layer(index, part, Kind::Weight);
+        let (query_down, query) = match spec.query_rank {
+            None => (None, LayerPart::Query),
+            Some(_) => {
+                let down = self.layer_linear(index, LayerPart::QueryDown, spec.bias)?;
+                let norm = Norm::Rms { weight: self.dense(of(LayerPart::QueryDownNorm))?, eps };
+                (Some((down, norm)), LayerPart::QueryUp)
+            }
+        };
+        let up = self.reshaped(of(LayerPart::LatentUp), &[spec.heads, spec.plain_dim + spec.value_dim, spec.rank])?;
+        let part = |start, length| up.narrow(1, start, length).and_then(|part| part.contiguous());
+        let failed = |source| WeightError::Tensor { name: self.weights.names.of(of(LayerPart::LatentUp)), source };
+        let key = part(0, spec.plain_dim).map_err(failed)?;
+        let value = part(spec.plain_dim, spec.value_dim).map_err(failed)?;
+        Ok(Latent {
+            spec: spec.clone(),
+            query_down,
+            query: self.layer_linear(index, query, false)?,
+            latent: self.layer_linear(index, LayerPart::Latent, spec.bias)?,
+            latent_norm: Norm::Rms { weight: self.dense(of(LayerPart::LatentNorm))?, eps },
+            key,
+            value,
+            output: self.layer_linear(index, LayerPart::Output, spec.bias)?,
+        })
+    }
+
+    fn reshaped(&mut self, part: Part, shape: &[usize]) -> Result<Tensor, WeightError> {
+        let tensor = self.dense(part)?;
+        tensor.reshape(shape).map_err(|source| self.failed(part, source))
+    }
+}

@@ -1,0 +1,316 @@
+//! Checkpoints to GGUF files of smaller numbers.
+//!
+//! One tensor at a time is expanded to float32, put into blocks and written, so that memory holds no more than that.
+//! Metadata, tokenizer and template of a GGUF file are kept as they are.
+
+mod blocks;
+mod mixture;
+mod super_blocks;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::{fmt, process};
+
+use rayon::prelude::*;
+use thiserror::Error;
+use weighbridge_kernels::MappedFile;
+
+use self::mixture::Mixture;
+use crate::bytes::Bytes;
+use crate::element::ElementType;
+use crate::formats::{f32_to_bf16, f32_to_half};
+use crate::gguf::{Gguf, GgufError, GgufHeader};
+use crate::load::LoadProgress;
+use crate::weights::Stored;
+
+/// What a checkpoint is quantised to. Norms and biases stay as they are, and some matrices get more bits than the rest,
+/// as in llama.cpp's mixtures of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QuantizedType {
+    /// Half precision, 16 bits a weight.
+    F16,
+    /// bfloat16, 16 bits a weight.
+    Bf16,
+    /// 8.5 bits a weight.
+    Q8_0,
+    /// 6.6 bits a weight.
+    Q6K,
+    /// About 4.9 bits a weight: Q4_K and, where it matters, Q6_K.
+    Q4KM,
+    /// About 4.5 bits a weight.
+    Q4_0,
+}
+
+/// A name that is not one of [`QuantizedType::NAMES`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{0}` is nothing to quantise to; known: f16, bf16, q8_0, q6_k, q4_k_m, q4_0")]
+pub struct UnknownType(pub String);
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantized {
+    /// Weights by type, largest first.
+    pub tensors: Vec<(String, u64)>,
+    /// Size of the file.
+    pub file_bytes: u64,
+}
+
+/// Why a checkpoint was not quantised.
+#[derive(Debug, Error)]
+pub enum QuantizeError {
+    /// The checkpoint cannot be read.
+    #[error("could not read {path}: {problem}")]
+    Input {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A tensor cannot be taken over.
+    #[error("tensor `{name}` {problem}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Something is there already.
+    #[error("there is already something at {0}; remove it or name another file")]
+    Exists(PathBuf),
+    /// The file cannot be written.
+    #[error("could not write {path}: {source}")]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl QuantizedType {
+    /// The names by which it is asked for.
+    pub const NAMES: [&'static str; 6] = ["f16", "bf16", "q8_0", "q6_k", "q4_k_m", "q4_0"];
+
+    /// As `general.file_type` numbers it (`llama_ftype` in `llama.h`).
+    fn file_type(self) -> u32 {
+        match self {
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q8_0 => 7,
+            Self::Q4KM => 15,
+            Self::Q6K => 18,
+            Self::Bf16 => 32,
+        }
+    }
+}
+
+impl FromStr for QuantizedType {
+    type Err = UnknownType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownType> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "f16" => Self::F16,
+            "bf16" => Self::Bf16,
+            "q8_0" => Self::Q8_0,
+            "q6_k" => Self::Q6K,
+            "q4_k_m" => Self::Q4KM,
+            "q4_0" => Self::Q4_0,
+            _ => return Err(UnknownType(name.to_owned())),
+        })
+    }
+}
+
+impl fmt::Display for QuantizedType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::Q8_0 => "q8_0",
+            Self::Q6K => "q6_k",
+            Self::Q4KM => "q4_k_m",
+            Self::Q4_0 => "q4_0",
+        })
+    }
+}
+
+/// Writes the GGUF file at `input`, of whatever architecture, to `output` with smaller numbers. The file appears under
+/// its name once it is whole.
+///
+/// # Errors
+/// Where the input is no GGUF file or broken, where a tensor is of a type that cannot be expanded, and where `output`
+/// exists or cannot be written.
+pub fn quantize(
+    input: &Path,
+    output: &Path,
+    target: QuantizedType,
+    progress: &mut dyn FnMut(LoadProgress),
+) -> Result<Quantized, QuantizeError> {
+    let unreadable = |problem: String| QuantizeError::Input { path: input.to_owned(), problem };
+    if input.is_dir() {
+        return Err(unreadable("folders cannot be quantised yet; convert it to a .gguf file first".to_owned()));
+    }
+    if output.try_exists().unwrap_or(true) {
+        return Err(QuantizeError::Exists(output.to_owned()));
+    }
+    let file = open(input).map_err(|problem| unreadable(problem.to_string()))?;
+    let mixture = mixture(&file, target).map_err(|problem| unreadable(problem.to_string()))?;
+    let plan: Vec<_> = file.tensors().iter().map(|it| (it.name.as_str(), file.stored(it))).collect();
+    let plan: Vec<Planned<'_>> = plan.into_iter().map(|(name, stored)| Planned::new(name, stored, &mixture)).collect();
+    let header = header(&file, target, &plan)?;
+
+    let partial = partial(output);
+    let written = write(&partial, header, &plan, progress).and_then(|()| {
+        fs::rename(&partial, output).map_err(|source| QuantizeError::Output { path: output.to_owned(), source })
+    });
+    if let Err(error) = written {
+        // What is left of the attempt is of no use; that it cannot be removed either is not the news.
+        let _ = fs::remove_file(&partial);
+        return Err(error);
+    }
+    let file_bytes = fs::metadata(output).map_or(0, |data| data.len());
+    Ok(Quantized { tensors: by_type(&plan), file_bytes })
+}
+
+/// A tensor and what it becomes.
+struct Planned<'a> {
+    name: &'a str,
+    stored: Stored,
+    element: ElementType,
+}
+
+impl<'a> Planned<'a> {
+    fn new(name: &'a str, stored: Stored, mixture: &Mixture) -> Self {
+        let element = mixture.choose(name, &stored.shape, stored.element);
+        Self { name, stored, element }
+    }
+
+    fn failed(&self, problem: impl fmt::Display) -> QuantizeError {
+        QuantizeError::Tensor { name: self.name.to_owned(), problem: problem.to_string() }
+    }
+}
+
+fn open(path: &Path) -> Result<Gguf, Unreadable> {
+    let map = |path: &Path| MappedFile::open(path).map(|map| Bytes::Mapped(Arc::new(map)));
+    let mut file = Gguf::parse(map(path)?)?;
+    file.add_parts(path, |part| match map(part) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(reason) if reason.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(reason) => Err(Unreadable::from(reason)),
+    })?;
+    Ok(file)
+}
+
+/// Why the input cannot be opened.
+#[derive(Debug, Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    #[error(transparent)]
+    File(#[from] io::Error),
+}
+
+fn mixture(file: &Gguf, target: QuantizedType) -> Result<Mixture, GgufError> {
+    const ARCHITECTURE: &str = "general.architecture";
+    let architecture = file.string(ARCHITECTURE)?.ok_or_else(|| GgufError::Missing(ARCHITECTURE.to_owned()))?;
+    let number = |key: &str| file.unsigned(&format!("{architecture}.{key}"));
+    Ok(Mixture {
+        target,
+        layers: number("block_count")?.and_then(|layers| usize::try_from(layers).ok()).unwrap_or(0),
+        experts: number("expert_count")?.unwrap_or(0),
+        tied: !file.has_tensor("output.weight"),
+    })
+}
+
+fn header(file: &Gguf, target: QuantizedType, plan: &[Planned<'_>]) -> Result<GgufHeader, QuantizeError> {
+    let mut header = GgufHeader::default();
+    let replaced = |key: &str| {
+        let own = ["general.alignment", "general.file_type", "general.quantization_version"];
+        own.contains(&key) || key.starts_with("split.")
+    };
+    for (_, pair) in file.pairs().filter(|(key, _)| !replaced(key)) {
+        header.copied(pair);
+    }
+    header.u32("general.file_type", target.file_type());
+    header.u32("general.quantization_version", 2);
+    for tensor in plan {
+        header.tensor(tensor.name, &tensor.stored.shape, tensor.element).map_err(|problem| tensor.failed(problem))?;
+    }
+    Ok(header)
+}
+
+fn write(
+    path: &Path,
+    header: GgufHeader,
+    plan: &[Planned<'_>],
+    report: &mut dyn FnMut(LoadProgress),
+) -> Result<(), QuantizeError> {
+    let failed = |source| QuantizeError::Output { path: path.to_owned(), source };
+    let total_bytes = plan.iter().map(|tensor| tensor.stored.range.len() as u64).sum();
+    let mut progress = LoadProgress { done_bytes: 0, total_bytes };
+    report(progress);
+    let mut tensors = header.start(BufWriter::new(File::create_new(path).map_err(failed)?)).map_err(failed)?;
+    for tensor in plan {
+        if tensor.element == tensor.stored.element {
+            tensors.tensor(tensor.stored.data()).map_err(failed)?;
+        } else {
+            let numbers = tensor.stored.numbers().map_err(|problem| tensor.failed(problem))?;
+            let packed = pack(&numbers, tensor.element);
+            tensors.tensor(&packed.ok_or_else(|| tensor.failed("cannot be put into its blocks"))?).map_err(failed)?;
+        }
+        progress.done_bytes += tensor.stored.range.len() as u64;
+        report(progress);
+    }
+    let out = tensors.finish().map_err(failed)?;
+    let file = out.into_inner().map_err(|reason| failed(reason.into_error()))?;
+    file.sync_all().map_err(failed)
+}
+
+/// The numbers in a type; none where it is none that is written, or they are no whole number of its blocks.
+fn pack(numbers: &[f32], element: ElementType) -> Option<Vec<u8>> {
+    match element {
+        ElementType::F16 => Some(numbers.iter().flat_map(|&number| f32_to_half(number).to_le_bytes()).collect()),
+        ElementType::BF16 => Some(numbers.iter().flat_map(|&number| f32_to_bf16(number).to_le_bytes()).collect()),
+        ElementType::Q8_0 => each(numbers, blocks::q8_0),
+        ElementType::Q5_0 => each(numbers, blocks::q5_0),
+        ElementType::Q4_0 => each(numbers, blocks::q4_0),
+        ElementType::Q4_K => each(numbers, super_blocks::q4_k),
+        ElementType::Q6_K => each(numbers, super_blocks::q6_k),
+        _ => None,
+    }
+}
+
+/// Packs block by block, from `NUMBERS` to `BYTES`.
+fn each<const NUMBERS: usize, const BYTES: usize>(
+    numbers: &[f32],
+    pack: fn(&[f32; NUMBERS], &mut [u8; BYTES]),
+) -> Option<Vec<u8>> {
+    let (groups, []) = numbers.as_chunks::<NUMBERS>() else { return None };
+    let mut bytes = vec![0; groups.len() * BYTES];
+    let (blocks, _) = bytes.as_chunks_mut::<BYTES>();
+    blocks.par_iter_mut().zip(groups).for_each(|(block, group)| pack(group, block));
+    Some(bytes)
+}
+
+/// The name of the file while it is written, beside its own so that renaming moves no bytes.
+fn partial(output: &Path) -> PathBuf {
+    let mut name = output.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.partial", process::id()));
+    output.with_file_name(name)
+}
+
+fn by_type(plan: &[Planned<'_>]) -> Vec<(String, u64)> {
+    let mut sums = BTreeMap::new();
+    for tensor in plan {
+        *sums.entry(tensor.element.name()).or_insert(0) += tensor.stored.count();
+    }
+    let mut sums: Vec<_> = sums.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    sums.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    sums
+}

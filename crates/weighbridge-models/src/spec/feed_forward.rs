@@ -1,0 +1,132 @@
+//! What each token goes through alone.
+
+/// The feed-forward part of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedForwardSpec {
+    /// One for all tokens.
+    Dense(MlpSpec),
+    /// Some of many, chosen for each token.
+    Experts(ExpertsSpec),
+}
+
+/// Two or three projections: `down(f(gate(x)) * up(x))`, or `down(f(up(x)))` without a gate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MlpSpec {
+    /// Width between the projections.
+    pub inner: usize,
+    /// What stands between them.
+    pub activation: Activation,
+    /// Whether there is a gate.
+    pub gated: bool,
+    /// Whether its projections have biases.
+    pub bias: bool,
+}
+
+/// The function between the projections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// `x · Φ(x)`.
+    Gelu,
+    /// The same by its approximation with a hyperbolic tangent.
+    GeluTanh,
+    /// gpt-oss: gate at most `limit`, up within ± `limit`, then `gate · sigmoid(alpha · gate) · (up + 1)`.
+    ClampedSwish {
+        /// Steepness of the sigmoid.
+        alpha: f32,
+        /// Where both are cut off.
+        limit: f32,
+    },
+}
+
+/// A mixture of experts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExpertsSpec {
+    /// Experts there are.
+    pub count: usize,
+    /// Experts that a token goes through, at most `count`.
+    pub chosen: usize,
+    /// Each of them.
+    pub expert: MlpSpec,
+    /// How they are chosen.
+    pub router: RouterSpec,
+    /// One that every token goes through.
+    pub shared: Option<MlpSpec>,
+    /// Whether what the shared one gives is multiplied by a learned gate between 0 and 1.
+    pub shared_gate: bool,
+}
+
+/// How a token's experts are chosen and weighed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RouterSpec {
+    /// How scores become weights.
+    pub scoring: Scoring,
+    /// Whether the scores have a bias.
+    pub bias: bool,
+    /// Whether weights have a bias that counts in the choice alone.
+    pub choice_bias: bool,
+    /// Experts of the best groups only.
+    pub groups: Option<GroupsSpec>,
+    /// Whether the weights of the chosen are divided by their sum.
+    pub renormalise: bool,
+    /// What weights are multiplied by.
+    pub scale: f32,
+    /// Whether the weight multiplies what goes into an expert, not what comes out.
+    pub weighs_input: bool,
+}
+
+impl RouterSpec {
+    /// A router without biases, groups and scale.
+    pub const fn of(scoring: Scoring) -> Self {
+        Self {
+            scoring,
+            bias: false,
+            choice_bias: false,
+            groups: None,
+            renormalise: false,
+            scale: 1.0,
+            weighs_input: false,
+        }
+    }
+}
+
+/// How scores become weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scoring {
+    /// Softmax over all experts.
+    Softmax,
+    /// Softmax over the chosen.
+    SoftmaxOfChosen,
+    /// Each by itself.
+    Sigmoid,
+    /// SparseMixer (<https://arxiv.org/abs/2409.12136>): the best and the second best, each weighed by a softmax over
+    /// those that come close to it by `2 · jitter`.
+    SparseMixer {
+        /// How close.
+        jitter: f32,
+    },
+}
+
+/// Experts come in groups of equal size, and only the best groups count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupsSpec {
+    /// Groups there are.
+    pub count: usize,
+    /// Groups that count.
+    pub chosen: usize,
+    /// A group is as good as its so many best experts together.
+    pub best: usize,
+}
+
+impl FeedForwardSpec {
+    /// The widest row between projections that a token has at once.
+    pub fn inner_width(&self) -> usize {
+        match self {
+            Self::Dense(mlp) => mlp.inner,
+            Self::Experts(experts) => {
+                (experts.chosen * experts.expert.inner).max(experts.shared.map_or(0, |shared| shared.inner))
+            }
+        }
+    }
+}
