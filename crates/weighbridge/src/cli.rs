@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use weighbridge_models::Compute;
+use weighbridge_models::{Compute, QuantizedType};
 
 /// A self-hosted inference gateway: one OpenAI API in front of models on this machine and hosted ones, each
 /// request routed by rules on privacy, cost and quality.
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     Check,
     /// Show which backends a request would go to, in which order and why, without sending it
     Explain(ExplainArguments),
-    /// Look at models
+    /// Get models, and look at them
     Models {
         #[command(subcommand)]
         command: ModelsCommand,
@@ -61,8 +61,8 @@ impl Default for Command {
     after_help = "Examples:\n  weighbridge serve\n  weighbridge serve --listen 127.0.0.1:9000 ./SmolLM2-135M-Instruct.Q4_1.gguf\n  weighbridge serve --config config/weighbridge.toml"
 )]
 pub(crate) struct ServeArguments {
-    /// Serve these checkpoints (folders or .gguf files) instead of what a config says
-    #[arg(value_name = "PATH", conflicts_with = "config")]
+    /// Serve these checkpoints (folders, .gguf files, or models that were pulled) instead of what a config says
+    #[arg(value_name = "MODEL", conflicts_with = "config")]
     pub(crate) paths: Vec<PathBuf>,
 
     /// Listen on this address instead of the config's; port 0 takes a free one
@@ -98,21 +98,78 @@ pub(crate) struct ExplainArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModelsCommand {
-    /// List the models of the config, or the one that the program carries
+    /// List the models of the config, or the one that the program carries, and those that were pulled
     List {
+        /// List models that can be pulled by a short name instead
+        #[arg(long)]
+        known: bool,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
     },
     /// Show what a checkpoint is: architecture, size, quantisation, context, licence, memory
     Inspect {
-        /// A folder, a .gguf file, a model's name in the config, or demo
+        /// A folder, a .gguf file, hf:ORG/NAME[:QUANT] or its name if it was pulled, a name in the config, or demo
         #[arg(value_name = "MODEL")]
         model: String,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
     },
+    /// Write a .gguf file with smaller numbers
+    Quantize(QuantizeArguments),
+    /// Fetch a model from the hub, or go on with a pull that broke off
+    Pull(PullArguments),
+    /// Read the files of models that were pulled, and hold them to their digests
+    Verify {
+        /// hf:ORG/NAME or a name; default: all
+        #[arg(value_name = "MODEL")]
+        model: Option<String>,
+    },
+    /// Remove a model that was pulled
+    Remove {
+        /// hf:ORG/NAME, hf:ORG/NAME:QUANT, or a name
+        #[arg(value_name = "MODEL")]
+        model: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  weighbridge models quantize model-bf16.gguf model-q4_k_m.gguf --type q4_k_m")]
+pub(crate) struct QuantizeArguments {
+    /// A .gguf file; of a split model the first
+    #[arg(value_name = "IN")]
+    pub(crate) input: PathBuf,
+
+    /// The .gguf file to be written; nothing may be there yet
+    #[arg(value_name = "OUT")]
+    pub(crate) output: PathBuf,
+
+    /// f16, bf16, q8_0, q6_k, q4_k_m or q4_0
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) target: QuantizedType,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  weighbridge models pull qwen3-0.6b\n  weighbridge models pull hf:Qwen/Qwen3-0.6B-GGUF:Q8_0\n  weighbridge models pull llama-3.2-1b-instruct --token-env HF_TOKEN\n\nHF_ENDPOINT names another hub, HF_HUB_OFFLINE=1 (or offline = true in [hub] of the config) lets no request out,\nand models lie in models/ of the data directory, which WEIGHBRIDGE_DATA_DIR names."
+)]
+pub(crate) struct PullArguments {
+    /// hf:ORG/NAME, hf:ORG/NAME:QUANT, hf:ORG/NAME:FILE.gguf, or a short name of `models list --known`
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+
+    /// The environment variable that holds the token for private and gated repositories
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) token_env: Option<String>,
+
+    /// A branch, a tag or a commit; default: what is here stays at its commit, and what is new comes from main
+    #[arg(long, value_name = "REVISION")]
+    pub(crate) revision: Option<String>,
+
+    /// Move what is here to the newest commit, or to that of --revision
+    #[arg(long)]
+    pub(crate) update: bool,
 }
 
 #[derive(Debug, Args)]
@@ -120,7 +177,7 @@ pub(crate) enum ModelsCommand {
     after_help = "Examples:\n  weighbridge run demo\n  weighbridge run demo 'Tell me a story about a fox and a lamp.'\n  echo 'What are open weights?' | weighbridge run demo --temperature 0"
 )]
 pub(crate) struct RunArguments {
-    /// A folder, a .gguf file, a model's name in the config, or demo
+    /// A folder, a .gguf file, hf:ORG/NAME[:QUANT] or its name if it was pulled, a name in the config, or demo
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
 
@@ -154,7 +211,7 @@ pub(crate) struct RunArguments {
     after_help = "Examples:\n  weighbridge logits demo --tokens 1,293,201 --greedy 16\n  weighbridge logits model.gguf --tokens @ids.txt --json"
 )]
 pub(crate) struct LogitsArguments {
-    /// A folder, a .gguf file, a model's name in the config, or demo
+    /// A folder, a .gguf file, hf:ORG/NAME[:QUANT] or its name if it was pulled, a name in the config, or demo
     #[arg(value_name = "MODEL")]
     pub(crate) model: String,
 

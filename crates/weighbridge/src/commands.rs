@@ -5,5 +5,6 @@ pub(crate) mod explain;
 pub(crate) mod keys;
 pub(crate) mod logits;
 pub(crate) mod models;
+pub(crate) mod quantize;
 pub(crate) mod run;
 pub(crate) mod serve;

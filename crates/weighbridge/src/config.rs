@@ -37,6 +37,16 @@ pub(crate) struct Config {
     pub(crate) notes: Vec<String>,
 }
 
+/// Where models come from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HubConfig {
+    /// No request for a model leaves this machine.
+    pub(crate) offline: bool,
+    pub(crate) endpoint: Option<String>,
+    /// The environment variable that holds the token.
+    pub(crate) token_env: Option<String>,
+}
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub(crate) struct LogOptions {
@@ -134,6 +144,19 @@ impl Config {
     pub(crate) fn read(path: &Path) -> Result<Self, Mistakes> {
         let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
         Self::parse(path, &text, &|name| std::env::var(name).ok())
+    }
+
+    /// Reads what the file says of the hub, and no more: a config whose models are not pulled yet is no reason not
+    /// to pull them.
+    ///
+    /// # Errors
+    /// Every mistake that shows without looking anything up: a file that is not understood whole could hold
+    /// `offline` in a way that was not.
+    pub(crate) fn read_hub(path: &Path) -> Result<HubConfig, Mistakes> {
+        let text = std::fs::read_to_string(path).map_err(|error| Mistakes::unreadable(path, &error))?;
+        let reader = reader::Reader::new(path, &text);
+        let raw = raw::Config::read(&reader);
+        reader.into_mistakes().map_or(Ok(raw.hub), Err)
     }
 
     fn parse(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<String>) -> Result<Self, Mistakes> {

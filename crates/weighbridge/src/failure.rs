@@ -1,6 +1,6 @@
 //! How the program fails: one line that says what to do, and an exit code.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -40,5 +40,14 @@ impl Failure {
         // Nobody is left to tell when standard error is closed.
         let _ = writeln!(AutoStream::auto(std::io::stderr()), "\x1b[1;31merror:\x1b[0m {message}");
         ExitCode::from(code)
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(mistakes) => mistakes.fmt(f),
+            Self::Usage(message) | Self::Failed(message) => f.write_str(message),
+        }
     }
 }

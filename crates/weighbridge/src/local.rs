@@ -11,6 +11,7 @@ use weighbridge_models::{Checkpoint, Compute};
 use crate::bundled;
 use crate::config::{BUNDLED, Config, ModelConfig, ModelPath, Source};
 use crate::failure::Failure;
+use crate::hub;
 use crate::terminal::LoadBar;
 
 /// Opens the checkpoint at `path`: its headers, not its weights.
@@ -47,7 +48,7 @@ pub(crate) fn load(model: &ModelConfig) -> Result<Arc<LocalModel>, Failure> {
 }
 
 /// A model that was named on the command line: a path that exists, else a model of the config, else the one
-/// that the program carries.
+/// that the program carries, else one that was pulled.
 pub(crate) fn find(name: &str, source: &Source) -> Result<ModelConfig, Failure> {
     let path = Path::new(name);
     if path.exists() {
@@ -62,23 +63,36 @@ pub(crate) fn find(name: &str, source: &Source) -> Result<ModelConfig, Failure> 
     if name == bundled::NAME || name == BUNDLED {
         return Ok(demo());
     }
-    Err(Failure::usage(format!(
-        "there is no folder or file at \"{name}\" and no model of that name; \"{}\" is the one that the program carries",
-        bundled::NAME
-    )))
+    pulled(name)?.ok_or_else(|| {
+        Failure::usage(format!(
+            "there is no folder or file at \"{name}\" and no model of that name; \"{}\" is the one that the program \
+             carries, and weighbridge models pull fetches others",
+            bundled::NAME
+        ))
+    })
 }
 
-/// The models at these paths, each named by its folder or file.
+/// A model that was pulled, by `hf:ORG/NAME[:…]`, by the repository's name, or by its short name; none where nothing of
+/// that name is known.
+fn pulled(name: &str) -> Result<Option<ModelConfig>, Failure> {
+    let Some(source) = hub::named(name)? else { return Ok(None) };
+    let found = hub::store()?.find(&source).map_err(Failure::usage)?;
+    Ok(Some(unnamed(file_name(&found.path), ModelPath::At(found.path))))
+}
+
+/// The models at these paths, or pulled under these names, each named by its folder or file.
 pub(crate) fn at_paths(paths: &[PathBuf]) -> Result<Vec<ModelConfig>, Failure> {
     let mut names = BTreeSet::new();
     let named = |path: &PathBuf| {
-        if !path.exists() {
-            return Err(Failure::usage(format!("there is no folder or file at \"{}\"", path.display())));
-        }
-        let stem = file_name(path);
+        let path = match path.to_str().filter(|_| !path.exists()).map(pulled).transpose()?.flatten() {
+            Some(ModelConfig { path: ModelPath::At(path), .. }) => path,
+            _ if path.exists() => path.clone(),
+            _ => return Err(Failure::usage(format!("there is no folder or file at \"{}\"", path.display()))),
+        };
+        let stem = file_name(&path);
         let candidates = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
         let name = candidates.into_iter().find(|name| names.insert(name.clone())).unwrap_or(stem);
-        Ok(unnamed(name, ModelPath::At(path.clone())))
+        Ok(unnamed(name, ModelPath::At(path)))
     };
     paths.iter().map(named).collect()
 }
@@ -88,7 +102,7 @@ pub(crate) fn demo() -> ModelConfig {
     unnamed(bundled::NAME.to_owned(), ModelPath::Bundled)
 }
 
-fn unnamed(name: String, path: ModelPath) -> ModelConfig {
+pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
     ModelConfig {
         name,
         path,
@@ -105,7 +119,7 @@ fn unnamed(name: String, path: ModelPath) -> ModelConfig {
 }
 
 /// The last part of a path, without `.gguf`. A slash divides a provider from its model, so there is none.
-fn file_name(path: &Path) -> String {
+pub(crate) fn file_name(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().replace('/', "-");
     name.strip_suffix(".gguf").unwrap_or(&name).to_owned()

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod data;
 mod failure;
+mod hub;
 mod local;
 mod terminal;
 

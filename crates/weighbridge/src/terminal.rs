@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use comfy_table::{ContentArrangement, Table, TableStyle, presets};
 use indicatif::{ProgressBar, ProgressStyle};
+use weighbridge_hub::Progress;
 use weighbridge_models::LoadProgress;
 
 /// A table that fits the terminal.
@@ -33,16 +34,12 @@ pub(crate) struct LoadBar(ProgressBar);
 
 impl LoadBar {
     pub(crate) fn new(name: &str) -> Self {
-        if !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
-        }
-        let style =
-            ProgressStyle::with_template("loading {msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-        let bar = ProgressBar::new(0).with_message(name.to_owned());
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        Self(bar)
+        Self(bytes_bar(format!("loading {name}"), 0))
+    }
+
+    /// The bar of a checkpoint that is written anew.
+    pub(crate) fn quantising(name: &str) -> Self {
+        Self(bytes_bar(format!("quantising {name}"), 0))
     }
 
     pub(crate) fn show(&self, progress: LoadProgress) {
@@ -55,6 +52,59 @@ impl Drop for LoadBar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
+}
+
+/// The bar of a pull, of all its files together.
+pub(crate) struct PullBar(ProgressBar);
+
+impl PullBar {
+    pub(crate) fn new() -> Self {
+        Self(bytes_bar("asking the hub".to_owned(), 0))
+    }
+
+    /// A bar for files that are read again.
+    pub(crate) fn checking(name: &str, total_bytes: u64) -> Self {
+        Self(bytes_bar(format!("checking {name}"), total_bytes))
+    }
+
+    pub(crate) fn show(&self, progress: Progress<'_>) {
+        match progress {
+            Progress::Planned { bytes, done, .. } => {
+                self.0.set_length(bytes);
+                self.0.set_position(done);
+                // What was here before tells nothing about how fast the rest will come.
+                self.0.reset_eta();
+            }
+            Progress::Fetching { path } => self.0.set_message(path.to_owned()),
+            Progress::Checking { path } => self.0.set_message(format!("checking {path}")),
+            Progress::Arrived { bytes } if bytes >= 0 => self.arrived(bytes.unsigned_abs()),
+            Progress::Arrived { bytes } => {
+                self.0.set_position(self.0.position().saturating_sub(bytes.unsigned_abs()));
+            }
+        }
+    }
+
+    pub(crate) fn arrived(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for PullBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A bar that counts bytes; hidden where there is no terminal.
+fn bytes_bar(message: String, total_bytes: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total_bytes).with_message(message);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}") {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Bytes as a person reads them.

@@ -1,48 +1,27 @@
-//! `weighbridge models`: what there is, and what it is.
+//! `weighbridge models`: what there is, what it is, and how it comes and goes.
+
+mod kept;
+mod list;
+mod pull;
 
 use serde_json::{Value, json};
 use weighbridge_models::{Checkpoint, Summary};
 
 use crate::cli::ModelsCommand;
-use crate::config::{Config, ModelConfig, Source};
+use crate::config::{ModelConfig, Source};
 use crate::failure::Failure;
 use crate::{local, terminal};
 
 pub(crate) fn run(source: &Source, command: ModelsCommand) -> Result<(), Failure> {
     match command {
-        ModelsCommand::List { json } => list(source, json),
+        ModelsCommand::List { known: true, json } => list::known(json),
+        ModelsCommand::List { known: false, json } => list::run(source, json),
         ModelsCommand::Inspect { model, json } => inspect(&local::find(&model, source)?, json),
+        ModelsCommand::Quantize(arguments) => super::quantize::run(&arguments),
+        ModelsCommand::Pull(arguments) => pull::run(source, &arguments),
+        ModelsCommand::Verify { model } => kept::verify(model.as_deref()),
+        ModelsCommand::Remove { model } => kept::remove(&model),
     }
-}
-
-fn list(source: &Source, as_json: bool) -> Result<(), Failure> {
-    let models = match source {
-        Source::None => vec![local::demo()],
-        Source::File(path, _) => Config::read(path).map_err(Failure::Config)?.models,
-    };
-    let mut table =
-        terminal::table(&["model", "architecture", "parameters", "quantisation", "context", "licence", "memory"]);
-    let mut list = Vec::with_capacity(models.len());
-    for model in &models {
-        let checkpoint = local::open(&model.path)?;
-        let summary = checkpoint.summary();
-        table.add_row([
-            model.name.clone(),
-            summary.architecture.clone(),
-            terminal::parameters(summary.parameters),
-            summary.quantisation.clone(),
-            context(model, &summary).to_string(),
-            summary.licence.clone().unwrap_or_else(|| "not stated".to_owned()),
-            terminal::bytes(memory(model, &checkpoint, &summary)),
-        ]);
-        list.push(to_json(model, &checkpoint, &summary));
-    }
-    if as_json {
-        println!("{:#}", Value::Array(list));
-    } else {
-        println!("{table}");
-    }
-    Ok(())
 }
 
 fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {

@@ -6,12 +6,14 @@ use weighbridge_backend::{DataClass, NanoUsd};
 use weighbridge_models::Compute;
 use weighbridge_policy::{Named, Prefer};
 
+use super::HubConfig;
 use super::reader::{Located, Place, Reader, Table};
 
 pub(super) struct Config {
     pub(super) server: Server,
     pub(super) log: Log,
     pub(super) ledger_path: Option<Located<String>>,
+    pub(super) hub: HubConfig,
     pub(super) dispatch: Dispatch,
     pub(super) models: Vec<Model>,
     pub(super) providers: Vec<Provider>,
@@ -150,6 +152,7 @@ impl Config {
             server: root.table("server", Server::read).unwrap_or_default(),
             log: root.table("log", Log::read).unwrap_or_default(),
             ledger_path: root.table("ledger", |ledger| ledger.text("path")).flatten(),
+            hub: root.table("hub", read_hub).unwrap_or_default(),
             dispatch: root.table("dispatch", Dispatch::read).unwrap_or_default(),
             models: root.tables("models", Model::read),
             providers: root.tables("providers", Provider::read),
@@ -194,6 +197,14 @@ impl Log {
             _ => None,
         };
         Self { json: table.word("format", &["text", "json"], json).unwrap_or(false), level: table.text("level") }
+    }
+}
+
+fn read_hub(table: &Table<'_, '_>) -> HubConfig {
+    HubConfig {
+        offline: table.boolean("offline").unwrap_or(false),
+        endpoint: table.text("endpoint").map(|endpoint| endpoint.value),
+        token_env: table.text("token_env").map(|variable| variable.value),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use weighbridge_backend::{BackendId, Capability, DataClass, Dialect, Offer, Price};
 use weighbridge_gateway::{CallerKey, Callers, KeyHash, Limits};
+use weighbridge_hub::{NotASource, Source};
 use weighbridge_policy::{CallerFacts, Known};
 use weighbridge_providers::{ProviderOptions, Secret};
 
@@ -195,6 +196,9 @@ fn resolve_path(path: &Located<String>, reader: &Reader<'_>) -> Option<ModelPath
     if path.value == BUNDLED {
         return Some(ModelPath::Bundled);
     }
+    if Source::is_meant(&path.value) {
+        return resolve_pulled(path, reader);
+    }
     let from_config = reader.folder().join(&path.value);
     let found = [from_config.as_path(), Path::new(&path.value)].into_iter().find(|path| path.exists());
     if found.is_none() {
@@ -204,6 +208,15 @@ fn resolve_path(path: &Located<String>, reader: &Reader<'_>) -> Option<ModelPath
         reader.mistake(&path.place, message, help);
     }
     found.map(|path| ModelPath::At(PathBuf::from(path)))
+}
+
+/// A model that was pulled. Nothing is fetched here: a start never waits for another machine.
+fn resolve_pulled(path: &Located<String>, reader: &Reader<'_>) -> Option<ModelPath> {
+    let refuse = |message: String| reader.mistake(&path.place, message, None);
+    let source: Source = path.value.parse().map_err(|error: NotASource| refuse(error.to_string())).ok()?;
+    let found = crate::hub::store().map_err(|failure| failure.to_string());
+    let found = found.and_then(|store| store.find(&source).map_err(|error| error.to_string()));
+    found.map(|found| ModelPath::At(found.path)).map_err(refuse).ok()
 }
 
 fn price(offer: &raw::Offer) -> Price {

@@ -70,6 +70,20 @@ fn a_missing_model_is_named_with_what_was_tried() {
 }
 
 #[test]
+fn a_model_that_was_not_pulled_says_how_to_pull_it() {
+    let model = |path: &str| format!("[[models]]\nname = \"m\"\npath = \"{path}\"\n");
+    let help = "weighbridge models pull hf:no-such-org/no-such-model";
+    check_mistakes(&model("hf:no-such-org/no-such-model"), &[(3, "models[0].path", help)]);
+    check_mistakes(&model("hf:../x"), &[(3, "models[0].path", "is no source of a model")]);
+}
+
+#[test]
+fn offline_is_a_switch_and_nothing_that_looks_like_one() {
+    check_mistakes(&format!("[hub]\noffline = \"yes\"\n{DEMO}"), &[(2, "hub.offline", "expected true or false")]);
+    check_mistakes(&format!("[hub]\noffine = true\n{DEMO}"), &[(2, "hub.offine", "did you mean \"offline\"?")]);
+}
+
+#[test]
 fn an_address_that_others_reach_wants_callers() {
     let config = format!("[server]\nlisten = \"0.0.0.0:8080\"\n{DEMO}");
     check_mistakes(&config, &[(2, "server.listen", "there are no [[callers]]")]);
