@@ -1,11 +1,24 @@
 //! What a terminal shows: tables and progress bars.
 
-use std::io::IsTerminal;
+use std::fmt;
+use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, TableStyle, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use weighbridge_hub::Progress;
 use weighbridge_models::LoadProgress;
+
+/// Prints a line to standard output, in colour where that is a terminal. Where nobody reads any more, as behind
+/// `| head`, it is lost in silence.
+macro_rules! say {
+    () => { $crate::terminal::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::terminal::line(format_args!($($text)*)) };
+}
+pub(crate) use say;
+
+pub(crate) fn line(text: fmt::Arguments<'_>) {
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
 
 /// A table that fits the terminal.
 pub(crate) fn table(header: &[&str]) -> Table {

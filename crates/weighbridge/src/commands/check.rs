@@ -3,6 +3,7 @@
 use crate::config::{Config, Source};
 use crate::failure::Failure;
 use crate::terminal;
+use crate::terminal::say;
 
 pub(crate) fn run(source: &Source) -> Result<(), Failure> {
     let Source::File(path, found) = source else {
@@ -18,9 +19,9 @@ pub(crate) fn run(source: &Source) -> Result<(), Failure> {
         let backends: Vec<&str> = route.backends.iter().map(|backend| backend.as_str()).collect();
         table.add_row([&*route.name, route.class.as_str(), route.prefer.as_str(), &backends.join(", ")]);
     }
-    println!("{table}");
+    say!("{table}");
     let hosted: usize = config.providers.iter().map(|provider| provider.models.len()).sum();
-    anstream::println!(
+    say!(
         "\x1b[1;32mno mistakes\x1b[0m in {} ({}): {} local, {hosted} hosted, {} routes",
         path.display(),
         found.as_str(),

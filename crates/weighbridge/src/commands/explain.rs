@@ -16,6 +16,7 @@ use super::serve::hosted;
 use crate::cli::ExplainArguments;
 use crate::config::{Config, Source};
 use crate::failure::Failure;
+use crate::terminal::say;
 use crate::{local, terminal};
 
 pub(crate) fn run(source: &Source, arguments: &ExplainArguments) -> Result<(), Failure> {
@@ -28,9 +29,9 @@ pub(crate) fn run(source: &Source, arguments: &ExplainArguments) -> Result<(), F
     let caller = find_caller(&config.callers, arguments.caller.as_deref())?;
     let gateway = gateway(config)?;
     match gateway.explain(&body, &headers, caller.as_deref()) {
-        Ok(explanation) if arguments.json => println!("{:#}", to_json(&explanation)),
+        Ok(explanation) if arguments.json => say!("{:#}", to_json(&explanation)),
         Ok(explanation) => print(&explanation),
-        Err((status, error)) if arguments.json => println!("{:#}", json!({"refusal": refusal(status, &error)})),
+        Err((status, error)) if arguments.json => say!("{:#}", json!({"refusal": refusal(status, &error)})),
         Err((status, error)) => print_refusal(status, &error),
     }
     Ok(())
@@ -95,7 +96,7 @@ fn find_caller(callers: &Callers, name: Option<&str>) -> Result<Option<Arc<Calle
 
 fn print(explanation: &Explanation) {
     let Plan { route, class, prefer, attempts, excluded, .. } = &explanation.plan;
-    println!("route {route}   class {class}   prefers {prefer}\n");
+    say!("route {route}   class {class}   prefers {prefer}\n");
     let mut table = terminal::table(&["order", "backend", "estimated cost", "prompt", "why"]);
     for (place, choice) in (1..).zip(attempts) {
         let hints = if choice.unused_hints.is_empty() {
@@ -115,7 +116,7 @@ fn print(explanation: &Explanation) {
         let reasons: Vec<String> = exclusion.reasons.iter().map(ToString::to_string).collect();
         table.add_row(["out", &exclusion.backend.to_string(), "", "", &reasons.join("; ")]);
     }
-    println!("{table}");
+    say!("{table}");
     if let Some((status, error)) = &explanation.refusal {
         print_refusal(*status, error);
     }
@@ -133,7 +134,7 @@ fn print_refusal(status: u16, error: &str) {
     let error: Value = serde_json::from_str(error).unwrap_or_default();
     let message = error["error"]["message"].as_str().unwrap_or_default();
     let code = error["error"]["code"].as_str().unwrap_or("no code");
-    anstream::println!("\x1b[1;31mno backend would be asked\x1b[0m; the caller would get {status} ({code}): {message}");
+    say!("\x1b[1;31mno backend would be asked\x1b[0m; the caller would get {status} ({code}): {message}");
 }
 
 fn to_json(explanation: &Explanation) -> Value {

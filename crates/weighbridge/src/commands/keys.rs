@@ -5,6 +5,7 @@ use std::io::Read;
 use weighbridge_gateway::KeyHash;
 
 use crate::failure::Failure;
+use crate::terminal::say;
 
 /// The most bytes that are read as a key.
 const MOST: u64 = 4096;
@@ -27,6 +28,6 @@ pub(crate) fn hash() -> Result<(), Failure> {
             "\x1b[1;33mnote:\x1b[0m the key is short enough to guess; openssl rand -hex 32 makes a better one"
         );
     }
-    println!("{}", KeyHash::of(key).to_hex());
+    say!("{}", KeyHash::of(key).to_hex());
     Ok(())
 }

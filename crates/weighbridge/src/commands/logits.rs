@@ -9,6 +9,7 @@ use crate::cli::LogitsArguments;
 use crate::config::Source;
 use crate::failure::Failure;
 use crate::local;
+use crate::terminal::say;
 use crate::terminal::{self, LoadBar};
 
 /// How many of the best tokens the table shows.
@@ -26,7 +27,7 @@ pub(crate) fn run(source: &Source, arguments: &LogitsArguments) -> Result<(), Fa
     let evaluation = evaluate(&decoder, &tokens, chunk, arguments.greedy, checkpoint.stop_tokens())
         .map_err(|error| Failure::failed(format!("cannot compute these tokens: {error}")))?;
     if arguments.json {
-        println!("{}", to_json(&evaluation));
+        say!("{}", to_json(&evaluation));
     } else {
         print(&evaluation);
     }
@@ -55,15 +56,15 @@ fn print(evaluation: &Evaluation) {
             format!("{:.2} %", 100.0 * (logit - logsumexp).exp()),
         ]);
     }
-    println!("{table}");
-    println!(
+    say!("{table}");
+    say!(
         "positions {}   loss {:.5}   perplexity {:.4}",
         evaluation.argmax.len(),
         evaluation.loss,
         evaluation.loss.exp()
     );
     if !evaluation.greedy.is_empty() {
-        println!("greedy {:?}", evaluation.greedy);
+        say!("greedy {:?}", evaluation.greedy);
     }
 }
 

@@ -10,6 +10,7 @@ use weighbridge_models::{Checkpoint, Summary};
 use crate::cli::ModelsCommand;
 use crate::config::{ModelConfig, Source};
 use crate::failure::Failure;
+use crate::terminal::say;
 use crate::{local, terminal};
 
 pub(crate) fn run(source: &Source, command: ModelsCommand) -> Result<(), Failure> {
@@ -28,7 +29,7 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
     let checkpoint = local::open(&model.path)?;
     let summary = checkpoint.summary();
     if as_json {
-        println!("{:#}", to_json(model, &checkpoint, &summary));
+        say!("{:#}", to_json(model, &checkpoint, &summary));
         return Ok(());
     }
     let mut table = terminal::pairs();
@@ -55,7 +56,7 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
     ] {
         table.add_row([name, &value]);
     }
-    println!("{table}");
+    say!("{table}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use weighbridge_models::{QuantizeError, quantize};
 
 use crate::cli::QuantizeArguments;
 use crate::failure::Failure;
+use crate::terminal::say;
 use crate::terminal::{self, LoadBar};
 
 pub(crate) fn run(arguments: &QuantizeArguments) -> Result<(), Failure> {
@@ -16,6 +17,6 @@ pub(crate) fn run(arguments: &QuantizeArguments) -> Result<(), Failure> {
         _ => Failure::failed(error),
     })?;
     let tensors: Vec<String> = written.tensors.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    println!("{}: {} ({})", output.display(), terminal::bytes(written.file_bytes), tensors.join(", "));
+    say!("{}: {} ({})", output.display(), terminal::bytes(written.file_bytes), tensors.join(", "));
     Ok(())
 }

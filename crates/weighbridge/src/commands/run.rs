@@ -12,6 +12,7 @@ use crate::cli::RunArguments;
 use crate::config::Source;
 use crate::failure::Failure;
 use crate::local;
+use crate::terminal::say;
 
 pub(crate) fn run(source: &Source, arguments: &RunArguments) -> Result<(), Failure> {
     let mut model = local::find(&arguments.model, source)?;
@@ -42,7 +43,7 @@ fn read_prompt() -> Result<String, Failure> {
 }
 
 fn talk(runtime: &tokio::runtime::Runtime, chat: &mut Chat, name: &str) -> Result<(), Failure> {
-    anstream::println!("\x1b[1m{name}\x1b[0m — an empty line or Ctrl-D ends the chat, /new begins another");
+    say!("\x1b[1m{name}\x1b[0m — an empty line or Ctrl-D ends the chat, /new begins another");
     loop {
         anstream::print!("\x1b[1;36m>\x1b[0m ");
         std::io::stdout().flush().map_err(Failure::failed)?;
@@ -50,7 +51,7 @@ fn talk(runtime: &tokio::runtime::Runtime, chat: &mut Chat, name: &str) -> Resul
         let bytes = std::io::stdin().read_line(&mut line).map_err(Failure::failed)?;
         match line.trim() {
             "" if bytes == 0 => {
-                println!();
+                say!();
                 return Ok(());
             }
             "" => return Ok(()),
@@ -106,7 +107,7 @@ impl Chat {
                 answer.push_str(&text);
             }
         }
-        println!();
+        say!();
         self.messages.push(message(Role::Assistant, &answer));
         Ok(())
     }

@@ -15,6 +15,7 @@ use weighbridge_providers::{Client, HostedModel};
 use crate::cli::ServeArguments;
 use crate::config::{Config, LogOptions, ProviderConfig, Source};
 use crate::failure::Failure;
+use crate::terminal::say;
 use crate::{data, local};
 
 pub(crate) fn run(source: Source, arguments: &ServeArguments) -> Result<(), Failure> {
@@ -143,39 +144,39 @@ fn start_log(options: &LogOptions) -> Result<(), Failure> {
 /// What a person needs to know, on standard output; the log goes to standard error.
 fn welcome(config: &Config, origin: &str, address: SocketAddr, ledger: &OpenLedger) {
     let url = format!("http://{address}");
-    anstream::println!("\x1b[1mWeighbridge {}\x1b[0m listening on \x1b[1;36m{url}\x1b[0m", env!("CARGO_PKG_VERSION"));
-    println!("  config   {origin}");
-    println!("  ledger   {}", ledger.path.display());
+    say!("\x1b[1mWeighbridge {}\x1b[0m listening on \x1b[1;36m{url}\x1b[0m", env!("CARGO_PKG_VERSION"));
+    say!("  config   {origin}");
+    say!("  ledger   {}", ledger.path.display());
     for model in &config.models {
-        println!("  model    {} (local, {}, cleared for {})", model.name, model.compute, model.clearance);
+        say!("  model    {} (local, {}, cleared for {})", model.name, model.compute, model.clearance);
     }
     for provider in &config.providers {
         for model in &provider.models {
             let state = provider.out.as_ref().map_or_else(String::new, |reason| format!(", out: {reason}"));
-            println!("  hosted   {} (cleared for {}{state})", model.offer.id, model.offer.clearance);
+            say!("  hosted   {} (cleared for {}{state})", model.offer.id, model.offer.clearance);
         }
     }
     match &config.callers {
         Callers::Open if address.ip().is_loopback() => {
-            println!("  callers  open: anyone on this machine, without a key")
+            say!("  callers  open: anyone on this machine, without a key")
         }
         Callers::Open => {
-            anstream::println!("  callers  \x1b[1;33mopen: anyone who reaches {address}, without a key\x1b[0m")
+            say!("  callers  \x1b[1;33mopen: anyone who reaches {address}, without a key\x1b[0m")
         }
-        Callers::Keys(callers) => println!("  callers  {} with a key each", callers.len()),
+        Callers::Keys(callers) => say!("  callers  {} with a key each", callers.len()),
     }
     for note in &config.notes {
-        anstream::println!("  \x1b[1;33mnote\x1b[0m     {note}");
+        say!("  \x1b[1;33mnote\x1b[0m     {note}");
     }
     let key = if matches!(config.callers, Callers::Keys(_)) { " -H 'Authorization: Bearer YOUR_KEY'" } else { "" };
     let model = first_name(&config.routes);
-    println!("\nTry it:\n");
-    println!("  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\");
-    println!(
+    say!("\nTry it:\n");
+    say!("  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\");
+    say!(
         "    -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story about a fox and a lamp.\"}}]}}'\n"
     );
-    println!("Go on: serve a model of yours with `weighbridge serve PATH`, chat with `weighbridge run {model}`, put a");
-    println!("provider beside it with a config (config/weighbridge.toml shows every key), stop with Ctrl-C.\n");
+    say!("Go on: serve a model of yours with `weighbridge serve PATH`, chat with `weighbridge run {model}`, put a");
+    say!("provider beside it with a config (config/weighbridge.toml shows every key), stop with Ctrl-C.\n");
 }
 
 /// A name that some route takes, to begin with.
@@ -194,9 +195,9 @@ fn first_name(routes: &[Route]) -> String {
 fn farewell(drained: Drained) {
     let Drained { in_flight, cut } = drained;
     match cut {
-        0 => println!("stopped; {in_flight} requests were under way and all of them ended"),
+        0 => say!("stopped; {in_flight} requests were under way and all of them ended"),
         _ => {
-            println!("stopped; {in_flight} requests were under way, {cut} of them were cut off when the grace was over")
+            say!("stopped; {in_flight} requests were under way, {cut} of them were cut off when the grace was over")
         }
     }
 }

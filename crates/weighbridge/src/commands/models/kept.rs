@@ -4,6 +4,7 @@ use weighbridge_hub::{Record, Repo, Source as HubSource, Verdict};
 
 use crate::failure::Failure;
 use crate::hub;
+use crate::terminal::say;
 use crate::terminal::{self, PullBar};
 
 pub(super) fn verify(model: Option<&str>) -> Result<(), Failure> {
@@ -17,7 +18,7 @@ pub(super) fn verify(model: Option<&str>) -> Result<(), Failure> {
         }
     }
     if list.is_empty() {
-        println!("nothing has been pulled yet");
+        say!("nothing has been pulled yet");
         return Ok(());
     }
     let mut damaged = 0;
@@ -46,10 +47,10 @@ fn verify_one(store: &weighbridge_hub::Store, repo: &Repo, record: &Record) -> R
             Verdict::OtherDigest(digest) => format!("has SHA-256 {digest}; {} was pulled", file.sha256),
         };
         damaged += 1;
-        println!("hf:{repo}: {} {what}", file.path);
+        say!("hf:{repo}: {} {what}", file.path);
     }
     if damaged == 0 {
-        println!("hf:{repo}: {} files are what was pulled, at revision {}", verdicts.len(), record.revision);
+        say!("hf:{repo}: {} files are what was pulled, at revision {}", verdicts.len(), record.revision);
     }
     Ok(damaged)
 }
@@ -57,7 +58,7 @@ fn verify_one(store: &weighbridge_hub::Store, repo: &Repo, record: &Record) -> R
 pub(super) fn remove(model: &str) -> Result<(), Failure> {
     let source = find(model)?;
     let freed = hub::store()?.remove(&source).map_err(Failure::failed)?;
-    println!("removed {source}: {} are free again", terminal::bytes(freed));
+    say!("removed {source}: {} are free again", terminal::bytes(freed));
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use weighbridge_models::Checkpoint;
 use super::{context, memory, to_json};
 use crate::config::{Config, ModelConfig, ModelPath, Source};
 use crate::failure::Failure;
+use crate::terminal::say;
 use crate::{hub, local, terminal};
 
 pub(super) fn run(source: &Source, as_json: bool) -> Result<(), Failure> {
@@ -31,9 +32,9 @@ pub(super) fn run(source: &Source, as_json: bool) -> Result<(), Failure> {
     }
     list.extend(pulled(&mut table)?);
     if as_json {
-        println!("{:#}", Value::Array(list));
+        say!("{:#}", Value::Array(list));
     } else {
-        println!("{table}");
+        say!("{table}");
     }
     Ok(())
 }
@@ -105,9 +106,9 @@ pub(super) fn known(as_json: bool) -> Result<(), Failure> {
         }));
     }
     if as_json {
-        println!("{:#}", Value::Array(list));
+        say!("{:#}", Value::Array(list));
     } else {
-        println!("{table}");
+        say!("{table}");
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::cli::PullArguments;
 use crate::config::Source;
 use crate::failure::Failure;
 use crate::hub;
+use crate::terminal::say;
 use crate::terminal::{self, PullBar};
 
 pub(super) fn run(source: &Source, arguments: &PullArguments) -> Result<(), Failure> {
@@ -25,14 +26,14 @@ pub(super) fn run(source: &Source, arguments: &PullArguments) -> Result<(), Fail
     })?;
     let bytes = pulled.record.files.iter().map(|file| file.size).sum();
     match pulled.fetched {
-        0 => println!("{} is here already, at revision {}", wish.source, pulled.record.revision),
-        1 => println!("pulled {}: one file, at revision {}", wish.source, pulled.record.revision),
-        files => println!("pulled {}: {files} files, at revision {}", wish.source, pulled.record.revision),
+        0 => say!("{} is here already, at revision {}", wish.source, pulled.record.revision),
+        1 => say!("pulled {}: one file, at revision {}", wish.source, pulled.record.revision),
+        files => say!("pulled {}: {files} files, at revision {}", wish.source, pulled.record.revision),
     }
-    println!("  folder   {}", hub_folder(&store, &wish.source));
-    println!("  size     {}", terminal::bytes(bytes));
-    println!("  licence  {}", pulled.record.licence.as_deref().unwrap_or("not stated"));
-    println!("\nGo on: weighbridge run {0}, or weighbridge serve {0}", wish.source);
+    say!("  folder   {}", hub_folder(&store, &wish.source));
+    say!("  size     {}", terminal::bytes(bytes));
+    say!("  licence  {}", pulled.record.licence.as_deref().unwrap_or("not stated"));
+    say!("\nGo on: weighbridge run {0}, or weighbridge serve {0}", wish.source);
     Ok(())
 }
 
