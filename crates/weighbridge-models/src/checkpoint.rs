@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use thiserror::Error;
 
 pub use self::summary::Summary;
+use crate::adapter::{Adapter, AdapterError, AdapterMode, AdapterSummary};
 use crate::compute::Compute;
 use crate::decoder::Decoder;
 use crate::families::SpecError;
@@ -21,6 +22,7 @@ use crate::gguf::{Gguf, GgufError};
 use crate::load::{self, LoadProgress};
 use crate::spec::DecoderSpec;
 use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::treatment::Treatment;
 use crate::weights::{WeightError, Weights};
 
 /// A checkpoint whose headers are read and checked: its weights are all there, in the shapes that its config says.
@@ -28,6 +30,7 @@ use crate::weights::{WeightError, Weights};
 #[derive(Clone)]
 pub struct Checkpoint {
     inner: Arc<Inner>,
+    adapter: Option<Arc<Adapter>>,
 }
 
 struct Inner {
@@ -111,6 +114,9 @@ pub enum CheckpointProblem {
     /// The GGUF file is broken.
     #[error(transparent)]
     Gguf(#[from] GgufError),
+    /// The adapter does not go with it.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
     /// The tokenizer cannot be built.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -160,9 +166,42 @@ impl Checkpoint {
 
     fn named(checkpoint: String, opened: Result<Inner, CheckpointProblem>) -> Result<Self, CheckpointError> {
         match opened {
-            Ok(inner) => Ok(Self { inner: Arc::new(inner) }),
+            Ok(inner) => Ok(Self { inner: Arc::new(inner), adapter: None }),
             Err(problem) => Err(CheckpointError { checkpoint, problem: Box::new(problem) }),
         }
+    }
+
+    /// The same checkpoint with a low-rank adapter, a folder as PEFT writes it. [`Checkpoint::load`] and
+    /// [`Checkpoint::memory_needed`] then count it in.
+    ///
+    /// # Errors
+    /// Where a file is missing or broken, where the adapter asks for what is not supported, and where it does not go
+    /// with this model: the message names the field or the tensor.
+    pub fn with_adapter(&self, path: &Path, mode: AdapterMode) -> Result<Self, CheckpointError> {
+        let adapter = self.adapter_at(path, mode).map_err(|problem| CheckpointError {
+            checkpoint: path.display().to_string(),
+            problem: Box::new(problem),
+        })?;
+        Ok(Self { adapter: Some(Arc::new(adapter)), ..self.clone() })
+    }
+
+    fn adapter_at(&self, path: &Path, mode: AdapterMode) -> Result<Adapter, CheckpointProblem> {
+        const CONFIG: &str = "adapter_config.json";
+        const TENSORS: &str = "adapter_model.safetensors";
+        let Inner { spec, weights, container, .. } = &*self.inner;
+        if matches!(container, Container::Gguf(_)) {
+            let problem = "it is a gguf file, whose tensors go by other names; use the folder it was made from";
+            return Err(AdapterError::Model(problem.to_owned()).into());
+        }
+        let files = files::Files::at(path);
+        let config = files.json(CONFIG, folder::SMALL_FILE_BYTES_MAX)?.ok_or(AdapterError::Missing(CONFIG))?;
+        let tensors = folder::safetensors::file(&files, TENSORS)?.ok_or(AdapterError::Missing(TENSORS))?;
+        Ok(Adapter::new(path.to_owned(), mode, &config, tensors, (spec, &weights.names))?)
+    }
+
+    /// The adapter it was given.
+    pub fn adapter(&self) -> Option<AdapterSummary> {
+        self.adapter.as_ref().map(|adapter| adapter.summary())
     }
 
     /// The decoder it holds the weights of.
@@ -210,7 +249,7 @@ impl Checkpoint {
     /// Bytes that it takes to compute one sequence of `context` tokens: weights, keys and values, and what a step
     /// works in. An estimate for planning, meant to be high rather than low.
     pub fn memory_needed(&self, compute: Compute, context: u32) -> u64 {
-        memory::needed(&self.inner.spec, &self.inner.weights, compute, context)
+        memory::needed(&self.inner.spec, &self.inner.weights, &self.treatment(compute), context)
     }
 
     /// Reads the weights, reporting progress after each tensor.
@@ -218,8 +257,12 @@ impl Checkpoint {
     /// # Errors
     /// Where a tensor cannot be read.
     pub fn load(&self, compute: Compute, progress: &mut dyn FnMut(LoadProgress)) -> Result<Decoder, CheckpointError> {
-        let loaded = load::load(&self.inner.spec, &self.inner.weights, compute, progress);
+        let loaded = load::load(&self.inner.spec, &self.inner.weights, &self.treatment(compute), progress);
         loaded.map_err(|problem| self.error(problem.into()))
+    }
+
+    fn treatment(&self, compute: Compute) -> Treatment {
+        Treatment { compute, adapter: self.adapter.clone() }
     }
 
     fn error(&self, problem: CheckpointProblem) -> CheckpointError {

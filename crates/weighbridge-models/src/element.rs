@@ -130,6 +130,11 @@ impl ElementType {
         self.form
     }
 
+    /// Whether every number is a float of its own.
+    pub(crate) fn is_float(self) -> bool {
+        matches!(self.form, Form::F32 | Form::F16 | Form::Bf16)
+    }
+
     /// Whether something here can compute it.
     pub(crate) fn is_supported(self) -> bool {
         self.form != Form::Unsupported

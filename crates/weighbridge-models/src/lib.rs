@@ -5,6 +5,7 @@
 //! [`Decoder`], whose blocks compute whatever the spec says. What belongs to a sequence is in its [`KvCache`].
 //! This crate knows no scheduler and no async.
 
+mod adapter;
 mod blocks;
 mod bytes;
 mod cache;
@@ -22,8 +23,10 @@ mod parts;
 mod quantise;
 mod spec;
 mod tokenizer;
+mod treatment;
 mod weights;
 
+pub use adapter::{AdapterError, AdapterMode, AdapterSummary, UnknownMode};
 pub use cache::KvCache;
 pub use checkpoint::{ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, Summary};
 pub use compute::{Compute, UnknownCompute};

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use candle_core::quantized::QTensor;
 use candle_core::{Result as Computed, Tensor};
 
+use crate::adapter::LowRank;
 use crate::blocks::embedding::Embedding;
 use crate::blocks::feed_forward::{FeedForward, Mlp};
 use crate::blocks::linear::Linear;
 use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
-use crate::compute::Compute;
 use crate::decoder::{Decoder, Layer};
 use crate::parts::{Kind, LayerPart, Part};
 use crate::spec::{self, DecoderSpec, FeedForwardSpec, MlpSpec, Placement, Span};
+use crate::treatment::Treatment;
 use crate::weights::{WeightError, Weights};
 
 /// How far loading has come, in bytes of the stored weights.
@@ -32,19 +33,19 @@ pub struct LoadProgress {
 pub(crate) fn load(
     spec: &DecoderSpec,
     weights: &Weights,
-    compute: Compute,
+    treatment: &Treatment,
     report: &mut dyn FnMut(LoadProgress),
 ) -> Result<Decoder, WeightError> {
     let total_bytes = weights.check(spec)?.iter().map(|(_, stored)| stored.range.len() as u64).sum();
     let progress = LoadProgress { done_bytes: 0, total_bytes };
     report(progress);
-    Loader { spec, weights, compute, report, progress }.decoder()
+    Loader { spec, weights, treatment, report, progress }.decoder()
 }
 
 struct Loader<'a> {
     spec: &'a DecoderSpec,
     weights: &'a Weights,
-    compute: Compute,
+    treatment: &'a Treatment,
     report: &'a mut dyn FnMut(LoadProgress),
     progress: LoadProgress,
 }
@@ -67,7 +68,9 @@ impl Loader<'_> {
         let bias = self.spec.head_bias.then_some(Part::Head(Kind::Bias));
         let head = if self.spec.tied_head {
             let bias = bias.map(|bias| self.dense(bias)).transpose()?;
-            table.linear(bias).map_err(|source| self.failed(Part::Embedding, source))?
+            // The embedding stays as it is: an adapter that changes the head is kept beside it.
+            let low_rank = self.low_rank(Part::Head(Kind::Weight))?;
+            table.linear(bias).map_err(|source| self.failed(Part::Embedding, source))?.adapted(low_rank)
         } else {
             self.linear(Part::Head(Kind::Weight), bias)?
         };
@@ -137,11 +140,13 @@ impl Loader<'_> {
     fn linear(&mut self, part: Part, bias: Option<Part>) -> Result<Linear, WeightError> {
         let matrix = self.matrix(part)?;
         let bias = bias.map(|bias| self.dense(bias)).transpose()?;
-        matrix.linear(bias).map_err(|source| self.failed(part, source))
+        let low_rank = if self.is_merged(part) { None } else { self.low_rank(part)? };
+        Ok(matrix.linear(bias).map_err(|source| self.failed(part, source))?.adapted(low_rank))
     }
 
     fn matrix(&mut self, part: Part) -> Result<Matrix, WeightError> {
-        if self.compute == Compute::Quantized
+        if self.treatment.keeps_packed()
+            && !self.is_merged(part)
             && let Some((packed, bytes)) = self.weights.packed(part, self.spec)?
         {
             self.advance(bytes);
@@ -153,7 +158,28 @@ impl Loader<'_> {
     fn dense(&mut self, part: Part) -> Result<Tensor, WeightError> {
         let (tensor, bytes) = self.weights.dense(part, self.spec)?;
         self.advance(bytes);
-        Ok(tensor)
+        match self.low_rank(part)?.filter(|_| self.is_merged(part)) {
+            Some(update) => {
+                let merged = update.product().and_then(|update| tensor + update);
+                merged.map_err(|source| self.failed(part, source))
+            }
+            None => Ok(tensor),
+        }
+    }
+
+    /// Whether an adapter changes this weight as it loads.
+    fn is_merged(&self, part: Part) -> bool {
+        let adapter = self.treatment.adapter.as_ref();
+        adapter.is_some_and(|adapter| adapter.is_merged_into(part, &self.weights.names.place(part, self.spec)))
+    }
+
+    /// What an adapter adds to this weight.
+    fn low_rank(&self, part: Part) -> Result<Option<LowRank>, WeightError> {
+        let Some(adapter) = &self.treatment.adapter else { return Ok(None) };
+        let names = &self.weights.names;
+        let place = names.place(part, self.spec);
+        let rows = place.slice.map(|slice| slice.rows(&names.shape(part, self.spec)));
+        adapter.low_rank(&place, rows).transpose().map_err(|source| self.failed(part, source))
     }
 
     fn advance(&mut self, bytes: u64) {

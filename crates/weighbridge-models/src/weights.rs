@@ -90,7 +90,7 @@ impl Stored {
     }
 
     /// As float32, expanded where it was packed.
-    fn dense(&self) -> candle_core::Result<Tensor> {
+    pub(crate) fn dense(&self) -> candle_core::Result<Tensor> {
         match self.element.form() {
             Form::Blocks(_) => self.packed()?.dequantize(&Device::Cpu),
             _ => Tensor::from_vec(self.numbers()?, self.shape.as_slice(), &Device::Cpu),

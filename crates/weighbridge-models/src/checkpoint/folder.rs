@@ -1,7 +1,7 @@
 //! Folders as published on Hugging Face.
 
 mod generation;
-mod safetensors;
+pub(super) mod safetensors;
 mod template;
 
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
 /// Bytes of a config, a template or a readme that are read at most.
-const SMALL_FILE_BYTES_MAX: u64 = 16 << 20;
+pub(super) const SMALL_FILE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a `tokenizer.json`; the largest published ones have some 40 MB.
 const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 

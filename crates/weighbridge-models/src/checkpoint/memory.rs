@@ -2,10 +2,11 @@
 
 use candle_core::quantized::GgmlDType;
 
-use crate::compute::Compute;
+use crate::adapter::Adapter;
 use crate::element::Form;
 use crate::parts::Part;
 use crate::spec::DecoderSpec;
+use crate::treatment::Treatment;
 use crate::weights::{Stored, Weights};
 
 /// Tokens of the largest step that is planned for.
@@ -14,16 +15,21 @@ const STEP_TOKENS: u64 = 512;
 const ATTENTION_ROWS: u64 = 128;
 
 /// Bytes of weights, of keys and values for `context` tokens, and of what a step works in.
-pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, compute: Compute, context: u32) -> u64 {
+pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, treatment: &Treatment, context: u32) -> u64 {
     let parts = weights.check(spec).unwrap_or_default();
-    let weights: u64 = parts.iter().map(|(part, stored)| weight(*part, stored, compute)).sum();
-    weights + spec.kv_bytes_per_token() * u64::from(context) + workspace(spec, u64::from(context))
+    let adapter = treatment.adapter.as_deref();
+    let merged = |part| adapter.is_some_and(|adapter| adapter.is_merged_into(part, &weights.names.place(part, spec)));
+    let packed = |part| treatment.keeps_packed() && !merged(part);
+    let held: u64 = parts.iter().map(|(part, stored)| weight(*part, stored, packed(*part))).sum();
+    held + adapter.map_or(0, Adapter::bytes)
+        + spec.kv_bytes_per_token() * u64::from(context)
+        + workspace(spec, u64::from(context))
 }
 
-fn weight(part: Part, stored: &Stored, compute: Compute) -> u64 {
+fn weight(part: Part, stored: &Stored, keeps_packed: bool) -> u64 {
     let count = stored.count();
-    match (compute, stored.element.form()) {
-        (Compute::Quantized, Form::Blocks(kind)) if stored.can_stay_packed() => {
+    match (keeps_packed, stored.element.form()) {
+        (true, Form::Blocks(kind)) if stored.can_stay_packed() => {
             let copy = if part == Part::Embedding { 0 } else { repacked(kind, count) };
             stored.range.len() as u64 + copy
         }

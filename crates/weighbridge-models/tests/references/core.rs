@@ -15,9 +15,9 @@ struct Golden {
 }
 
 #[derive(Deserialize)]
-struct Digest {
-    argmax: Vec<u32>,
-    logsumexp: Vec<f32>,
+pub(crate) struct Digest {
+    pub(crate) argmax: Vec<u32>,
+    pub(crate) logsumexp: Vec<f32>,
 }
 
 fn check_family(family: &str) -> Outcome {

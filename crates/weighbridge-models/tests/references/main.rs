@@ -5,6 +5,7 @@ mod candle;
 mod core;
 mod demo;
 mod gguf;
+mod lora;
 mod quantise;
 mod real;
 mod support;

@@ -48,6 +48,14 @@ pub(super) fn tensors(files: &Files) -> Result<(HashMap<String, Stored>, u64), C
     Ok((tensors, file_bytes))
 }
 
+/// The tensors of one file of a folder by name, where there is such a file.
+pub(in crate::checkpoint) fn file(
+    files: &Files,
+    name: &str,
+) -> Result<Option<HashMap<String, Stored>>, CheckpointProblem> {
+    files.read(name, u64::MAX)?.map(|bytes| header(name, &bytes)).transpose()
+}
+
 /// The names of the shards, none of which may leave the folder.
 fn shards(index: &Index) -> Result<BTreeSet<&str>, CheckpointProblem> {
     let shards: BTreeSet<&str> = index.weight_map.values().map(String::as_str).collect();
