@@ -22,6 +22,11 @@ pub(crate) enum Form {
     F32,
     F16,
     Bf16,
+    /// The eight-bit floats, times a scale where there is one beside them.
+    F8E4m3,
+    F8E5m2,
+    /// Powers of two, which scale others.
+    F8E8m0,
     /// One of ggml's block formats that candle knows, and can multiply as it is.
     Blocks(GgmlDType),
     /// One of ggml's block formats that is expanded here.
@@ -39,6 +44,9 @@ impl ElementType {
     pub(crate) const F32: Self = Self::plain("F32", 4, Form::F32);
     pub(crate) const F16: Self = Self::plain("F16", 2, Form::F16);
     pub(crate) const BF16: Self = Self::plain("BF16", 2, Form::Bf16);
+    pub(crate) const F8_E4M3: Self = Self::plain("F8_E4M3", 1, Form::F8E4m3);
+    pub(crate) const F8_E5M2: Self = Self::plain("F8_E5M2", 1, Form::F8E5m2);
+    pub(crate) const F8_E8M0: Self = Self::plain("F8_E8M0", 1, Form::F8E8m0);
     pub(crate) const U8: Self = Self::plain("U8", 1, Form::Bytes);
 
     pub(crate) const Q4_0: Self = Self::blocks("Q4_0", 32, 18, GgmlDType::Q4_0);

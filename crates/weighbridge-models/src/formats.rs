@@ -5,6 +5,7 @@
 //! unless a format says otherwise, and all numbers are little endian.
 
 mod codebooks;
+mod float8;
 mod half;
 mod nibbles;
 mod signed;
@@ -16,6 +17,7 @@ mod tests;
 
 use rayon::prelude::*;
 
+pub(crate) use self::float8::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32};
 pub(crate) use self::half::{f32_to_bf16, f32_to_half, half_to_f32};
 
 /// A format that is expanded here.

@@ -126,6 +126,7 @@ impl Gguf {
             range: tensor.range.clone(),
             element: tensor.element,
             shape: tensor.shape.clone(),
+            scale: None,
         }
     }
 

@@ -21,6 +21,7 @@ mod load;
 mod logits;
 mod parts;
 mod quantise;
+mod scale;
 mod spec;
 mod tokenizer;
 mod treatment;

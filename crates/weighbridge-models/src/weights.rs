@@ -9,8 +9,9 @@ use thiserror::Error;
 
 use crate::bytes::Bytes;
 use crate::element::{ElementType, Form};
-use crate::formats::half_to_f32;
+use crate::formats::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
 use crate::parts::{Names, Part, Place};
+use crate::scale::Scale;
 use crate::spec::DecoderSpec;
 
 /// What is wrong with the tensors of a checkpoint.
@@ -37,6 +38,14 @@ pub enum WeightError {
         /// The type's name.
         element: String,
     },
+    /// A tensor of eight-bit floats lacks its scales, or they are of no use.
+    #[error("tensor `{name}` {problem}")]
+    Scale {
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The tensor library refused it.
     #[error("could not read tensor `{name}`")]
     Tensor {
@@ -58,6 +67,8 @@ pub(crate) struct Stored {
     pub(crate) element: ElementType,
     /// Outermost dimension first.
     pub(crate) shape: Vec<usize>,
+    /// What its numbers are multiplied by.
+    pub(crate) scale: Option<Scale>,
 }
 
 /// All tensors of a checkpoint, with the names by which a decoder asks for them.
@@ -82,7 +93,13 @@ impl Stored {
     fn rows(&self, rows: Range<usize>, shape: Vec<usize>) -> Self {
         let row_bytes = self.range.len() / self.shape.first().copied().unwrap_or(1).max(1);
         let start = self.range.start + rows.start * row_bytes;
-        Self { bytes: self.bytes.clone(), range: start..start + rows.len() * row_bytes, element: self.element, shape }
+        Self {
+            bytes: self.bytes.clone(),
+            range: start..start + rows.len() * row_bytes,
+            element: self.element,
+            shape,
+            scale: self.scale.as_ref().map(|scale| scale.from_row(rows.start)),
+        }
     }
 
     pub(crate) fn data(&self) -> &[u8] {
@@ -99,7 +116,16 @@ impl Stored {
 
     /// All its numbers in float32, expanded where they were packed.
     pub(crate) fn numbers(&self) -> candle_core::Result<Vec<f32>> {
+        let mut numbers = self.unscaled()?;
+        if let Some(scale) = &self.scale {
+            scale.multiply(&mut numbers, self.shape.last().copied().unwrap_or(1))?;
+        }
+        Ok(numbers)
+    }
+
+    fn unscaled(&self) -> candle_core::Result<Vec<f32>> {
         let data = self.data();
+        let bytes = |number: fn(u8) -> f32| data.iter().map(|&byte| number(byte)).collect();
         Ok(match self.element.form() {
             Form::F32 => data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
             Form::F16 => data.as_chunks().0.iter().map(|&bytes| half_to_f32(u16::from_le_bytes(bytes))).collect(),
@@ -109,6 +135,9 @@ impl Stored {
                 .iter()
                 .map(|&bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
                 .collect(),
+            Form::F8E4m3 => bytes(e4m3_to_f32),
+            Form::F8E5m2 => bytes(e5m2_to_f32),
+            Form::F8E8m0 => bytes(e8m0_to_f32),
             Form::Blocks(_) => self.packed()?.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?,
             Form::Expanded(format) => match format.expand(data) {
                 Some(numbers) => numbers,

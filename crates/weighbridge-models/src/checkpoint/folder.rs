@@ -13,6 +13,7 @@ use self::generation::GenerationConfig;
 use super::files::Files;
 use super::{CheckpointProblem, Container, Inner, stop_tokens};
 use crate::families::{self, Described};
+use crate::scale::{self, ScaledFloats};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
@@ -39,9 +40,12 @@ struct AddedToken {
 /// Opens a folder.
 pub(super) fn open(files: Files) -> Result<Inner, CheckpointProblem> {
     let config: Option<Json> = files.json("config.json", SMALL_FILE_BYTES_MAX)?;
-    let config = config.ok_or_else(|| CheckpointProblem::MissingFile("config.json".to_owned()))?;
+    let mut config = config.ok_or_else(|| CheckpointProblem::MissingFile("config.json".to_owned()))?;
+    let floats =
+        ScaledFloats::take(&mut config).map_err(|(field, problem)| families::SpecError::Field { field, problem })?;
     let Described { spec, names } = families::from_config(&config)?;
-    let (tensors, file_bytes) = safetensors::tensors(&files)?;
+    let (mut tensors, file_bytes) = safetensors::tensors(&files)?;
+    scale::attach(&mut tensors, floats, (&spec, &names))?;
     let weights = Weights { tensors, names };
     weights.check(&spec)?;
 

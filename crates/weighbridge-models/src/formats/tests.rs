@@ -48,8 +48,13 @@ fn check(name: &str, number: u32) -> Result<(), Box<dyn Error>> {
     let expected: Vec<u32> = file[blocks..].as_chunks().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
     assert_eq!(expected.len(), numbers, "{name}");
 
-    let stored =
-        Stored { bytes: Bytes::Owned(Arc::new(file.clone())), range: 0..blocks, element, shape: vec![numbers] };
+    let stored = Stored {
+        bytes: Bytes::Owned(Arc::new(file.clone())),
+        range: 0..blocks,
+        element,
+        shape: vec![numbers],
+        scale: None,
+    };
     let found: Vec<u32> = stored.numbers()?.into_iter().map(f32::to_bits).collect();
     assert_eq!(found, expected, "{name}");
     if let Form::Expanded(format) = element.form() {

@@ -4,6 +4,7 @@
 mod candle;
 mod core;
 mod demo;
+mod float8;
 mod gguf;
 mod lora;
 mod quantise;

@@ -87,7 +87,7 @@ fn header(file: &str, bytes: &Bytes) -> Result<HashMap<String, Stored>, Checkpoi
         if range.len() != wanted && element.is_supported() || range.end > bytes.len() {
             return Err(malformed(format!("tensor `{name}` has another length than its shape says")));
         }
-        tensors.insert(name, Stored { bytes: bytes.clone(), range, element, shape: info.shape.clone() });
+        tensors.insert(name, Stored { bytes: bytes.clone(), range, element, shape: info.shape.clone(), scale: None });
     }
     Ok(tensors)
 }
@@ -99,8 +99,9 @@ fn element(dtype: Dtype) -> ElementType {
         Dtype::U8 => ElementType::U8,
         Dtype::BF16 => ElementType::BF16,
         Dtype::F64 => ElementType::unsupported("F64", 1, 8),
-        Dtype::F8_E4M3 => ElementType::unsupported("F8_E4M3", 1, 1),
-        Dtype::F8_E5M2 => ElementType::unsupported("F8_E5M2", 1, 1),
+        Dtype::F8_E4M3 => ElementType::F8_E4M3,
+        Dtype::F8_E5M2 => ElementType::F8_E5M2,
+        Dtype::F8_E8M0 => ElementType::F8_E8M0,
         Dtype::I8 => ElementType::unsupported("I8", 1, 1),
         Dtype::I32 => ElementType::unsupported("I32", 1, 4),
         Dtype::I64 => ElementType::unsupported("I64", 1, 8),
