@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use weighbridge_kernels::MappedFile;
 
-/// A file's bytes: mapped from disk or carried in the binary. Cheap to clone.
+/// Bytes of weights: mapped from disk, carried in the binary, or made as they load. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) enum Bytes {
     Mapped(Arc<MappedFile>),
     Carried(&'static [u8]),
-    #[cfg(test)]
+    /// Made here, of what was in a file.
     Owned(Arc<Vec<u8>>),
 }
 
@@ -21,7 +21,6 @@ impl Deref for Bytes {
         match self {
             Self::Mapped(map) => map,
             Self::Carried(bytes) => bytes,
-            #[cfg(test)]
             Self::Owned(bytes) => bytes,
         }
     }

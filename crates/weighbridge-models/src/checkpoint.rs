@@ -20,6 +20,7 @@ use crate::decoder::Decoder;
 use crate::families::SpecError;
 use crate::gguf::{Gguf, GgufError};
 use crate::load::{self, LoadProgress};
+use crate::quantise::{Mixture, QuantizedType};
 use crate::spec::DecoderSpec;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::treatment::Treatment;
@@ -31,6 +32,7 @@ use crate::weights::{WeightError, Weights};
 pub struct Checkpoint {
     inner: Arc<Inner>,
     adapter: Option<Arc<Adapter>>,
+    quantize: Option<QuantizedType>,
 }
 
 struct Inner {
@@ -166,7 +168,7 @@ impl Checkpoint {
 
     fn named(checkpoint: String, opened: Result<Inner, CheckpointProblem>) -> Result<Self, CheckpointError> {
         match opened {
-            Ok(inner) => Ok(Self { inner: Arc::new(inner), adapter: None }),
+            Ok(inner) => Ok(Self { inner: Arc::new(inner), adapter: None, quantize: None }),
             Err(problem) => Err(CheckpointError { checkpoint, problem: Box::new(problem) }),
         }
     }
@@ -197,6 +199,14 @@ impl Checkpoint {
         let config = files.json(CONFIG, folder::SMALL_FILE_BYTES_MAX)?.ok_or(AdapterError::Missing(CONFIG))?;
         let tensors = folder::safetensors::file(&files, TENSORS)?.ok_or(AdapterError::Missing(TENSORS))?;
         Ok(Adapter::new(path.to_owned(), mode, &config, tensors, (spec, &weights.names))?)
+    }
+
+    /// The same checkpoint, its matrices put into blocks as they load, as [`quantize`](crate::quantize) would store
+    /// them: what is in blocks already stays in those. It is computed in them as [`Compute::Quantized`]; in float32 it
+    /// gives what the blocks stand for. Halves (`f16`, `bf16`) are no blocks and change nothing.
+    #[must_use]
+    pub fn quantized(&self, target: QuantizedType) -> Self {
+        Self { quantize: Some(target), ..self.clone() }
     }
 
     /// The adapter it was given.
@@ -262,7 +272,8 @@ impl Checkpoint {
     }
 
     fn treatment(&self, compute: Compute) -> Treatment {
-        Treatment { compute, adapter: self.adapter.clone() }
+        let mixture = self.quantize.map(|target| Mixture::of(&self.inner.spec, target));
+        Treatment { compute, adapter: self.adapter.clone(), mixture }
     }
 
     fn error(&self, problem: CheckpointProblem) -> CheckpointError {

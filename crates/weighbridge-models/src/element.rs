@@ -37,6 +37,9 @@ pub(crate) enum Form {
     Unsupported,
 }
 
+/// Candle's packed products take their blocks of 32 in pairs, so rows of an odd number of blocks are expanded.
+const PACKED_COLUMNS: usize = 64;
+
 /// Above the number of any type of ggml.
 const GGUF_NUMBERS: u32 = 64;
 
@@ -143,9 +146,19 @@ impl ElementType {
         matches!(self.form, Form::F32 | Form::F16 | Form::Bf16)
     }
 
+    /// Whether a matrix with rows of so many numbers can be multiplied in its blocks.
+    pub(crate) fn stays_packed(self, columns: Option<usize>) -> bool {
+        matches!(self.form, Form::Blocks(_)) && columns.unwrap_or(1).is_multiple_of(PACKED_COLUMNS)
+    }
+
     /// Whether something here can compute it.
     pub(crate) fn is_supported(self) -> bool {
         self.form != Form::Unsupported
+    }
+
+    /// Bytes of so many numbers in whole blocks.
+    pub(crate) fn bytes_for(self, count: u64) -> u64 {
+        count / self.block as u64 * self.block_bytes as u64
     }
 
     /// Bytes of a tensor of this shape, outermost dimension first.

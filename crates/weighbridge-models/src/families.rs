@@ -23,6 +23,7 @@ mod qwen;
 mod rope;
 mod smollm3;
 
+pub(crate) use self::gguf::NAMES as GGUF_NAMES;
 use serde_json::Value as Json;
 use thiserror::Error;
 

@@ -15,10 +15,11 @@ use crate::blocks::linear::Linear;
 use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
 use crate::decoder::{Decoder, Layer};
+use crate::element::ElementType;
 use crate::parts::{Kind, LayerPart, Part};
 use crate::spec::{self, DecoderSpec, FeedForwardSpec, MlpSpec, Placement, Span};
 use crate::treatment::Treatment;
-use crate::weights::{WeightError, Weights};
+use crate::weights::{Stored, WeightError, Weights};
 
 /// How far loading has come, in bytes of the stored weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,14 +146,37 @@ impl Loader<'_> {
     }
 
     fn matrix(&mut self, part: Part) -> Result<Matrix, WeightError> {
+        let is_merged = self.is_merged(part);
+        if self.treatment.mixture.is_some() {
+            let stored = self.weights.find(part, self.spec)?;
+            if let Some(element) = self.treatment.blocks(part, &stored, &stored.shape, is_merged) {
+                let matrix = self.dense(part)?;
+                return self.quantised(part, &matrix, element);
+            }
+        }
         if self.treatment.keeps_packed()
-            && !self.is_merged(part)
+            && !is_merged
             && let Some((packed, bytes)) = self.weights.packed(part, self.spec)?
         {
             self.advance(bytes);
             return Ok(Matrix::Packed(Arc::new(packed)));
         }
         self.dense(part).map(Matrix::Dense)
+    }
+
+    /// A matrix put into blocks as it loads, and expanded again where products are exact.
+    fn quantised(&self, part: Part, matrix: &Tensor, element: ElementType) -> Result<Matrix, WeightError> {
+        let made = || {
+            let numbers: Vec<f32> = matrix.flatten_all()?.to_vec1()?;
+            let Some(made) = Stored::made(&numbers, element, matrix.dims()) else {
+                candle_core::bail!("its rows are no whole number of blocks of {}", element.name())
+            };
+            if self.treatment.keeps_packed() && made.can_stay_packed() {
+                return made.packed().map(|packed| Matrix::Packed(Arc::new(packed)));
+            }
+            made.dense().map(Matrix::Dense)
+        };
+        made().map_err(|source| self.failed(part, source))
     }
 
     fn dense(&mut self, part: Part) -> Result<Tensor, WeightError> {
@@ -169,8 +193,7 @@ impl Loader<'_> {
 
     /// Whether an adapter changes this weight as it loads.
     fn is_merged(&self, part: Part) -> bool {
-        let adapter = self.treatment.adapter.as_ref();
-        adapter.is_some_and(|adapter| adapter.is_merged_into(part, &self.weights.names.place(part, self.spec)))
+        self.treatment.merges(part, &self.weights.names, self.spec)
     }
 
     /// What an adapter adds to this weight.

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 use weighbridge_kernels::MappedFile;
 
-use self::mixture::Mixture;
+pub(crate) use self::mixture::Mixture;
 use crate::bytes::Bytes;
 use crate::element::ElementType;
 use crate::formats::{f32_to_bf16, f32_to_half};
@@ -97,6 +97,8 @@ pub enum QuantizeError {
 impl QuantizedType {
     /// The names by which it is asked for.
     pub const NAMES: [&'static str; 6] = ["f16", "bf16", "q8_0", "q6_k", "q4_k_m", "q4_0"];
+    /// Those of block formats, which are computed in their blocks.
+    pub const BLOCKS: [&'static str; 4] = ["q8_0", "q6_k", "q4_k_m", "q4_0"];
 
     /// As `general.file_type` numbers it (`llama_ftype` in `llama.h`).
     fn file_type(self) -> u32 {
@@ -273,7 +275,7 @@ fn write(
 }
 
 /// The numbers in a type; none where it is none that is written, or they are no whole number of its blocks.
-fn pack(numbers: &[f32], element: ElementType) -> Option<Vec<u8>> {
+pub(crate) fn pack(numbers: &[f32], element: ElementType) -> Option<Vec<u8>> {
     match element {
         ElementType::F16 => Some(numbers.iter().flat_map(|&number| f32_to_half(number).to_le_bytes()).collect()),
         ElementType::BF16 => Some(numbers.iter().flat_map(|&number| f32_to_bf16(number).to_le_bytes()).collect()),

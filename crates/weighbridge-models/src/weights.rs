@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{Device, Tensor};
@@ -11,6 +12,7 @@ use crate::bytes::Bytes;
 use crate::element::{ElementType, Form};
 use crate::formats::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
 use crate::parts::{Names, Part, Place};
+use crate::quantise::pack;
 use crate::scale::Scale;
 use crate::spec::DecoderSpec;
 
@@ -56,9 +58,6 @@ pub enum WeightError {
     },
 }
 
-/// Candle's packed products take their blocks of 32 in pairs, so rows of an odd number of blocks are expanded.
-const PACKED_COLUMNS: usize = 64;
-
 /// One tensor as it lies in its file. Its range is known to be within the file and as long as shape and type say.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
@@ -85,8 +84,13 @@ impl Stored {
 
     /// Whether it can be multiplied in the blocks it is stored in.
     pub(crate) fn can_stay_packed(&self) -> bool {
-        let columns = self.shape.last().copied().unwrap_or(1);
-        matches!(self.element.form(), Form::Blocks(_)) && columns.is_multiple_of(PACKED_COLUMNS)
+        self.element.stays_packed(self.shape.last().copied())
+    }
+
+    /// Numbers in a type, if they are a whole number of its blocks.
+    pub(crate) fn made(numbers: &[f32], element: ElementType, shape: &[usize]) -> Option<Self> {
+        let bytes = Bytes::Owned(Arc::new(pack(numbers, element)?));
+        Some(Self { range: 0..bytes.len(), bytes, element, shape: shape.to_owned(), scale: None })
     }
 
     /// Some of its outermost rows, seen as a tensor of `shape`.
@@ -147,7 +151,7 @@ impl Stored {
         })
     }
 
-    fn packed(&self) -> candle_core::Result<QTensor> {
+    pub(crate) fn packed(&self) -> candle_core::Result<QTensor> {
         let Form::Blocks(kind) = self.element.form() else {
             candle_core::bail!("{} is not a block format", self.element.name())
         };
@@ -168,7 +172,7 @@ impl Weights {
         Part::all(spec, &self.names).into_iter().map(|part| Ok((part, self.find(part, spec)?))).collect()
     }
 
-    fn find(&self, part: Part, spec: &DecoderSpec) -> Result<Stored, WeightError> {
+    pub(crate) fn find(&self, part: Part, spec: &DecoderSpec) -> Result<Stored, WeightError> {
         let Place { name, slice } = self.names.place(part, spec);
         let Some(stored) = self.tensors.get(&name) else { return Err(WeightError::Missing(name)) };
         let shape = self.names.shape(part, spec);

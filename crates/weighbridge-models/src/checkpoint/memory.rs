@@ -6,8 +6,8 @@ use crate::adapter::Adapter;
 use crate::element::Form;
 use crate::parts::Part;
 use crate::spec::DecoderSpec;
-use crate::treatment::Treatment;
-use crate::weights::{Stored, Weights};
+use crate::treatment::{Held, Treatment};
+use crate::weights::Weights;
 
 /// Tokens of the largest step that is planned for.
 const STEP_TOKENS: u64 = 512;
@@ -17,26 +17,20 @@ const ATTENTION_ROWS: u64 = 128;
 /// Bytes of weights, of keys and values for `context` tokens, and of what a step works in.
 pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, treatment: &Treatment, context: u32) -> u64 {
     let parts = weights.check(spec).unwrap_or_default();
-    let adapter = treatment.adapter.as_deref();
-    let merged = |part| adapter.is_some_and(|adapter| adapter.is_merged_into(part, &weights.names.place(part, spec)));
-    let packed = |part| treatment.keeps_packed() && !merged(part);
-    let held: u64 = parts.iter().map(|(part, stored)| weight(*part, stored, packed(*part))).sum();
-    held + adapter.map_or(0, Adapter::bytes)
+    let held = |part, stored| weight(part, treatment.held(part, stored, &weights.names, spec));
+    let held: u64 = parts.iter().map(|(part, stored)| held(*part, stored)).sum();
+    held + treatment.adapter.as_deref().map_or(0, Adapter::bytes)
         + spec.kv_bytes_per_token() * u64::from(context)
         + workspace(spec, u64::from(context))
 }
 
-fn weight(part: Part, stored: &Stored, keeps_packed: bool) -> u64 {
-    let count = stored.count();
-    match (keeps_packed, stored.element.form()) {
-        (true, Form::Blocks(kind)) if stored.can_stay_packed() => {
-            let copy = if part == Part::Embedding { 0 } else { repacked(kind, count) };
-            stored.range.len() as u64 + copy
-        }
-        // Two numbers in a byte of mxfp4.
-        (_, Form::Bytes) => 8 * count,
-        _ => 4 * count,
-    }
+fn weight(part: Part, (held, count): (Held, u64)) -> u64 {
+    let Held::Blocks(element) = held else { return 4 * count };
+    let copy = match element.form() {
+        Form::Blocks(kind) if part != Part::Embedding => repacked(kind, count),
+        _ => 0,
+    };
+    element.bytes_for(count) + copy
 }
 
 /// The copy that candle 0.11 keeps of a matrix in tiles for its faster products on x86, beside the original: 6 bits a

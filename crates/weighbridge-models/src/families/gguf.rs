@@ -10,7 +10,7 @@ use crate::spec::{
 };
 
 /// As llama.cpp's converter writes them.
-pub(super) const NAMES: Names = Names {
+pub(crate) const NAMES: Names = Names {
     embedding: "token_embd",
     final_norm: "output_norm",
     head: "output",

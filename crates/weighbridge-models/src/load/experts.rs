@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result as Computed, Tensor};
 
-use super::Loader;
+use super::{Loader, Matrix};
 use crate::blocks::experts::Experts;
 use crate::blocks::feed_forward::Mlp;
 use crate::blocks::linear::Linear;
@@ -61,13 +61,27 @@ impl Loader<'_> {
         let mut bias = |part| spec.bias.then(|| self.dense(of(part, Kind::Bias))).transpose();
         let gate_up_bias = bias(ExpertPart::GateUp)?;
         let down_bias = bias(ExpertPart::Down)?;
-        let half = |second| {
-            let half = |tensor: &Tensor| self.half(tensor, second);
-            Ok(Linear::dense(half(&gate_up)?, gate_up_bias.as_ref().map(half).transpose()?))
+        let half = |part, second| {
+            let cut = |tensor: &Tensor| {
+                self.half(tensor, second).map_err(|source| self.failed(of(ExpertPart::GateUp, Kind::Weight), source))
+            };
+            self.expert_linear(of(part, Kind::Weight), cut(&gate_up)?, gate_up_bias.as_ref().map(cut).transpose()?)
         };
-        let halves = half(false).and_then(|gate| Ok((gate, half(true)?)));
-        let (gate, up) = halves.map_err(|source| self.failed(of(ExpertPart::GateUp, Kind::Weight), source))?;
-        Ok(Mlp { activation: spec.activation, gate: Some(gate), up, down: Linear::dense(down, down_bias) })
+        Ok(Mlp {
+            activation: spec.activation,
+            gate: Some(half(ExpertPart::Gate, false)?),
+            up: half(ExpertPart::Up, true)?,
+            down: self.expert_linear(of(ExpertPart::Down, Kind::Weight), down, down_bias)?,
+        })
+    }
+
+    /// A projection of an expert whose matrix was stored in a way of its own, put into blocks where that is asked for.
+    fn expert_linear(&self, part: Part, matrix: Tensor, bias: Option<Tensor>) -> Result<Linear, WeightError> {
+        let matrix = match self.treatment.blocks_of_floats(part, matrix.dims()) {
+            Some(element) => self.quantised(part, &matrix, element)?,
+            None => Matrix::Dense(matrix),
+        };
+        matrix.linear(bias).map_err(|source| self.failed(part, source))
     }
 
     /// A matrix of an expert in float32, `[out, in]`, however it is stored.

@@ -3,9 +3,10 @@
 
 use super::QuantizedType;
 use crate::element::ElementType;
+use crate::spec::{DecoderSpec, FeedForwardSpec};
 
 /// What the decisions depend on.
-pub(super) struct Mixture {
+pub(crate) struct Mixture {
     pub(super) target: QuantizedType,
     pub(super) layers: usize,
     pub(super) experts: u64,
@@ -27,8 +28,17 @@ const KEPT: [&str; 9] = [
 ];
 
 impl Mixture {
+    /// For a decoder.
+    pub(crate) fn of(spec: &DecoderSpec, target: QuantizedType) -> Self {
+        let experts = spec.layers.iter().find_map(|layer| match &layer.feed_forward {
+            FeedForwardSpec::Experts(experts) => Some(experts.count as u64),
+            FeedForwardSpec::Dense(_) => None,
+        });
+        Self { target, layers: spec.layers.len(), experts: experts.unwrap_or(0), tied: spec.tied_head }
+    }
+
     /// The type of a tensor in the file to be written; `stored` where it stays as it is.
-    pub(super) fn choose(&self, name: &str, shape: &[usize], stored: ElementType) -> ElementType {
+    pub(crate) fn choose(&self, name: &str, shape: &[usize], stored: ElementType) -> ElementType {
         let dimensions = shape.iter().skip_while(|&&size| size == 1).count();
         let kept = KEPT.iter().any(|part| name.contains(part)) || !name.ends_with("weight");
         if dimensions < 2 || kept {

@@ -1,6 +1,7 @@
 //! Checkpoints held against what others compute for them: the demo model's reference, Hugging Face transformers,
 //! candle's own models, and published vocabularies.
 
+mod at_load;
 mod candle;
 mod core;
 mod demo;
