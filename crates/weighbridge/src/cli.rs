@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use weighbridge_models::{Compute, QuantizedType};
+use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 
 /// A self-hosted inference gateway: one OpenAI API in front of models on this machine and hosted ones, each
 /// request routed by rules on privacy, cost and quality.
@@ -112,6 +112,8 @@ pub(crate) enum ModelsCommand {
         /// A folder, a .gguf file, hf:ORG/NAME[:QUANT] or its name if it was pulled, a name in the config, or demo
         #[arg(value_name = "MODEL")]
         model: String,
+        #[command(flatten)]
+        weights: WeightsArguments,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
@@ -201,9 +203,28 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_tokens: Option<u32>,
 
-    /// How to compute: float32 | quantized
+    #[command(flatten)]
+    pub(crate) weights: WeightsArguments,
+}
+
+/// How the weights of a model are taken in.
+#[derive(Debug, Default, Args)]
+pub(crate) struct WeightsArguments {
+    /// How to compute: float32 | quantized; default: the config's, float32, or quantized with --quantize
     #[arg(long, value_name = "NAME")]
     pub(crate) compute: Option<Compute>,
+
+    /// Quantise the weights as they load: q8_0 | q6_k | q4_k_m | q4_0
+    #[arg(long, value_name = "TYPE", value_parser = parse_blocks)]
+    pub(crate) quantize: Option<QuantizedType>,
+
+    /// A LoRA adapter: a folder as PEFT writes it
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) adapter: Option<PathBuf>,
+
+    /// What becomes of the adapter: merged | apart
+    #[arg(long, value_name = "MODE", requires = "adapter")]
+    pub(crate) adapter_mode: Option<AdapterMode>,
 }
 
 #[derive(Debug, Args)]
@@ -227,9 +248,8 @@ pub(crate) struct LogitsArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) chunk: Option<u32>,
 
-    /// How to compute: float32 | quantized
-    #[arg(long, value_name = "NAME", default_value_t = Compute::default())]
-    pub(crate) compute: Compute,
+    #[command(flatten)]
+    pub(crate) weights: WeightsArguments,
 
     /// Print JSON: logits_last, argmax, logsumexp, loss, greedy
     #[arg(long)]
@@ -240,6 +260,12 @@ pub(crate) struct LogitsArguments {
 pub(crate) enum KeysCommand {
     /// Print the SHA-256 of the key on standard input, for [[callers]] key_sha256
     Hash,
+}
+
+fn parse_blocks(text: &str) -> Result<QuantizedType, String> {
+    let known = QuantizedType::BLOCKS.contains(&text.to_ascii_lowercase().as_str());
+    let expected = || format!("expected one of {}", QuantizedType::BLOCKS.join(", "));
+    if known { text.parse().map_err(|_| expected()) } else { Err(expected()) }
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {

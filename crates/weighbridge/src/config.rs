@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weighbridge_backend::{DataClass, Price};
 use weighbridge_gateway::{Callers, Limits};
-use weighbridge_models::Compute;
+use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 use weighbridge_policy::Route;
 use weighbridge_providers::ProviderOptions;
 
@@ -60,6 +60,9 @@ pub(crate) struct ModelConfig {
     pub(crate) name: String,
     pub(crate) path: ModelPath,
     pub(crate) compute: Compute,
+    /// What its matrices are put into as they load.
+    pub(crate) quantize: Option<QuantizedType>,
+    pub(crate) adapter: Option<AdapterConfig>,
     pub(crate) clearance: DataClass,
     pub(crate) region: Option<String>,
     pub(crate) price: Price,
@@ -68,6 +71,14 @@ pub(crate) struct ModelConfig {
     pub(crate) max_running: Option<usize>,
     pub(crate) max_waiting: Option<usize>,
     pub(crate) prefill_chunk: Option<usize>,
+}
+
+/// A low-rank adapter of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AdapterConfig {
+    /// A folder.
+    pub(crate) path: PathBuf,
+    pub(crate) mode: AdapterMode,
 }
 
 /// Where a checkpoint is.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use weighbridge_backend::{BackendId, DataClass, Price};
 use weighbridge_engine::{LocalModel, ModelOptions};
-use weighbridge_models::{Checkpoint, Compute};
+use weighbridge_models::{Checkpoint, Compute, QuantizedType};
 
 use crate::bundled;
-use crate::config::{BUNDLED, Config, ModelConfig, ModelPath, Source};
+use crate::cli::WeightsArguments;
+use crate::config::{AdapterConfig, BUNDLED, Config, ModelConfig, ModelPath, Source};
 use crate::failure::Failure;
 use crate::hub;
 use crate::terminal::LoadBar;
@@ -20,6 +21,40 @@ pub(crate) fn open(path: &ModelPath) -> Result<Checkpoint, Failure> {
         ModelPath::Bundled => bundled::checkpoint().map_err(Failure::failed),
         ModelPath::At(path) => Checkpoint::open(path).map_err(Failure::failed),
     }
+}
+
+/// Opens a model as it will be loaded: quantised, and with its adapter.
+pub(crate) fn open_model(model: &ModelConfig) -> Result<Checkpoint, Failure> {
+    let mut checkpoint = open(&model.path)?;
+    if let Some(adapter) = &model.adapter {
+        checkpoint = checkpoint.with_adapter(&adapter.path, adapter.mode).map_err(Failure::failed)?;
+    }
+    Ok(model.quantize.map_or_else(|| checkpoint.clone(), |target| checkpoint.quantized(target)))
+}
+
+/// How a model is computed where nothing is said: what is quantised as it loads was meant to stay small.
+pub(crate) fn compute_for(quantize: Option<QuantizedType>) -> Compute {
+    if quantize.is_some() { Compute::Quantized } else { Compute::default() }
+}
+
+/// The model as the command line wants its weights.
+pub(crate) fn with_weights(model: ModelConfig, arguments: &WeightsArguments) -> ModelConfig {
+    let quantize = arguments.quantize.or(model.quantize);
+    let adapter = arguments.adapter.clone().map(|path| (path, arguments.adapter_mode.unwrap_or_default()));
+    let compute = arguments.quantize.map_or(model.compute, |target| compute_for(Some(target)));
+    ModelConfig {
+        compute: arguments.compute.unwrap_or(compute),
+        quantize,
+        adapter: adapter.map(|(path, mode)| AdapterConfig { path, mode }).or(model.adapter),
+        ..model
+    }
+}
+
+/// What is done to the weights of a model as they load, in words; empty where nothing is.
+pub(crate) fn changes(model: &ModelConfig) -> String {
+    let quantised = model.quantize.map(|target| format!("{target} at load"));
+    let adapter = model.adapter.as_ref().map(|it| format!("adapter {} {}", file_name(&it.path), it.mode));
+    quantised.into_iter().chain(adapter).collect::<Vec<_>>().join(", ")
 }
 
 /// The options of a model of the config.
@@ -41,7 +76,7 @@ pub(crate) fn options(model: &ModelConfig, checkpoint: Checkpoint) -> ModelOptio
 
 /// Loads a model and starts it, with a progress bar.
 pub(crate) fn load(model: &ModelConfig) -> Result<Arc<LocalModel>, Failure> {
-    let checkpoint = open(&model.path)?;
+    let checkpoint = open_model(model)?;
     let bar = LoadBar::new(&model.name);
     LocalModel::load(options(model, checkpoint), &mut |progress| bar.show(progress))
         .map_err(|error| Failure::failed(format!("cannot load the model \"{}\": {error}", model.name)))
@@ -107,6 +142,8 @@ pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
         name,
         path,
         compute: Compute::default(),
+        quantize: None,
+        adapter: None,
         clearance: DataClass::Restricted,
         region: None,
         price: Price::default(),

@@ -1,5 +1,6 @@
 //! `weighbridge explain`: the plan of a request that is not sent.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::failure::Failure;
 use crate::terminal::say;
 use crate::{local, terminal};
 
+/// What becomes of the weights of each local model as they load, in words.
+type Changes = BTreeMap<String, String>;
+
 pub(crate) fn run(source: &Source, arguments: &ExplainArguments) -> Result<(), Failure> {
     let config = match source {
         Source::File(path, _) => Config::read(path).map_err(Failure::Config)?,
@@ -27,10 +31,11 @@ pub(crate) fn run(source: &Source, arguments: &ExplainArguments) -> Result<(), F
     let body = read_body(arguments.file.as_deref())?;
     let headers = read_headers(arguments)?;
     let caller = find_caller(&config.callers, arguments.caller.as_deref())?;
+    let changes: Changes = config.models.iter().map(|model| (model.name.clone(), local::changes(model))).collect();
     let gateway = gateway(config)?;
     match gateway.explain(&body, &headers, caller.as_deref()) {
-        Ok(explanation) if arguments.json => say!("{:#}", to_json(&explanation)),
-        Ok(explanation) => print(&explanation),
+        Ok(explanation) if arguments.json => say!("{:#}", to_json(&explanation, &changes)),
+        Ok(explanation) => print(&explanation, &changes),
         Err((status, error)) if arguments.json => say!("{:#}", json!({"refusal": refusal(status, &error)})),
         Err((status, error)) => print_refusal(status, &error),
     }
@@ -41,7 +46,7 @@ pub(crate) fn run(source: &Source, arguments: &ExplainArguments) -> Result<(), F
 fn gateway(config: Config) -> Result<Gateway, Failure> {
     let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
     for model in &config.models {
-        let options = local::options(model, local::open(&model.path)?);
+        let options = local::options(model, local::open_model(model)?);
         let unloaded = UnloadedModel::open(&options)
             .map_err(|error| Failure::failed(format!("cannot open the model \"{}\": {error}", model.name)))?;
         backends.push(Arc::new(unloaded));
@@ -94,7 +99,7 @@ fn find_caller(callers: &Callers, name: Option<&str>) -> Result<Option<Arc<Calle
     Ok(Some(Arc::clone(&caller.facts)))
 }
 
-fn print(explanation: &Explanation) {
+fn print(explanation: &Explanation, changes: &Changes) {
     let Plan { route, class, prefer, attempts, excluded, .. } = &explanation.plan;
     say!("route {route}   class {class}   prefers {prefer}\n");
     let mut table = terminal::table(&["order", "backend", "estimated cost", "prompt", "why"]);
@@ -106,7 +111,7 @@ fn print(explanation: &Explanation) {
         };
         table.add_row([
             format!("{place}"),
-            choice.backend.to_string(),
+            shown(choice.backend.as_str(), changes),
             format!("{} USD", choice.estimated_cost),
             prompt(choice),
             format!("{}{hints}", choice.reason),
@@ -119,6 +124,14 @@ fn print(explanation: &Explanation) {
     say!("{table}");
     if let Some((status, error)) = &explanation.refusal {
         print_refusal(*status, error);
+    }
+}
+
+/// A backend, and what becomes of its weights as they load.
+fn shown(backend: &str, changes: &Changes) -> String {
+    match changes.get(backend).filter(|changes| !changes.is_empty()) {
+        Some(changes) => format!("{backend} ({changes})"),
+        None => backend.to_owned(),
     }
 }
 
@@ -137,9 +150,10 @@ fn print_refusal(status: u16, error: &str) {
     say!("\x1b[1;31mno backend would be asked\x1b[0m; the caller would get {status} ({code}): {message}");
 }
 
-fn to_json(explanation: &Explanation) -> Value {
+fn to_json(explanation: &Explanation, changes: &Changes) -> Value {
     let plan = &explanation.plan;
-    let attempts: Vec<Value> = (1..).zip(&plan.attempts).map(|(place, choice)| attempt(place, choice)).collect();
+    let attempts: Vec<Value> =
+        (1..).zip(&plan.attempts).map(|(place, choice)| attempt(place, choice, changes)).collect();
     let excluded: Vec<Value> = plan
         .excluded
         .iter()
@@ -158,11 +172,12 @@ fn to_json(explanation: &Explanation) -> Value {
     })
 }
 
-fn attempt(place: usize, choice: &Choice) -> Value {
+fn attempt(place: usize, choice: &Choice, changes: &Changes) -> Value {
     let exact = choice.prompt_tokens.map(|count| matches!(count, PromptCount::Exact(_)));
     json!({
         "order": place,
         "backend": choice.backend.as_str(),
+        "weights": changes.get(choice.backend.as_str()).filter(|changes| !changes.is_empty()),
         "estimated_cost_usd": choice.estimated_cost.to_string(),
         "prompt_tokens": choice.prompt_tokens.map(PromptCount::tokens),
         "prompt_tokens_exact": exact,

@@ -17,11 +17,11 @@ const BEST: usize = 10;
 
 pub(crate) fn run(source: &Source, arguments: &LogitsArguments) -> Result<(), Failure> {
     let tokens = read_tokens(&arguments.tokens)?;
-    let model = local::find(&arguments.model, source)?;
-    let checkpoint = local::open(&model.path)?;
+    let model = local::with_weights(local::find(&arguments.model, source)?, &arguments.weights);
+    let checkpoint = local::open_model(&model)?;
     let decoder = {
         let bar = LoadBar::new(&model.name);
-        checkpoint.load(arguments.compute, &mut |progress| bar.show(progress)).map_err(Failure::failed)?
+        checkpoint.load(model.compute, &mut |progress| bar.show(progress)).map_err(Failure::failed)?
     };
     let chunk = arguments.chunk.map(|chunk| chunk as usize);
     let evaluation = evaluate(&decoder, &tokens, chunk, arguments.greedy, checkpoint.stop_tokens())

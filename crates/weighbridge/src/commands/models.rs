@@ -5,7 +5,7 @@ mod list;
 mod pull;
 
 use serde_json::{Value, json};
-use weighbridge_models::{Checkpoint, Summary};
+use weighbridge_models::{AdapterSummary, Checkpoint, Summary};
 
 use crate::cli::ModelsCommand;
 use crate::config::{ModelConfig, Source};
@@ -17,7 +17,9 @@ pub(crate) fn run(source: &Source, command: ModelsCommand) -> Result<(), Failure
     match command {
         ModelsCommand::List { known: true, json } => list::known(json),
         ModelsCommand::List { known: false, json } => list::run(source, json),
-        ModelsCommand::Inspect { model, json } => inspect(&local::find(&model, source)?, json),
+        ModelsCommand::Inspect { model, weights, json } => {
+            inspect(&local::with_weights(local::find(&model, source)?, &weights), json)
+        }
         ModelsCommand::Quantize(arguments) => super::quantize::run(&arguments),
         ModelsCommand::Pull(arguments) => pull::run(source, &arguments),
         ModelsCommand::Verify { model } => kept::verify(model.as_deref()),
@@ -26,7 +28,7 @@ pub(crate) fn run(source: &Source, command: ModelsCommand) -> Result<(), Failure
 }
 
 fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
-    let checkpoint = local::open(&model.path)?;
+    let checkpoint = local::open_model(model)?;
     let summary = checkpoint.summary();
     if as_json {
         say!("{:#}", to_json(model, &checkpoint, &summary));
@@ -43,7 +45,7 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
         ("name", summary.name.clone()),
         ("architecture", summary.architecture.clone()),
         ("parameters", terminal::parameters(summary.parameters)),
-        ("quantisation", summary.quantisation.clone()),
+        ("quantisation", quantisation(model, &summary)),
         ("tensors", tensors.join(", ")),
         ("layers × width", format!("{} × {}", summary.layers, summary.hidden)),
         ("vocabulary", summary.vocabulary.to_string()),
@@ -51,6 +53,7 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
         ("tokenizer", tokenizer),
         ("chat template", template.to_owned()),
         ("licence", summary.licence.clone().unwrap_or_else(|| "not stated".to_owned())),
+        ("adapter", checkpoint.adapter().map_or_else(|| "none".to_owned(), |it| adapter(&it))),
         ("file size", terminal::bytes(summary.file_bytes)),
         ("memory needed", format!("{} as {}", terminal::bytes(memory(model, &checkpoint, &summary)), model.compute)),
     ] {
@@ -58,6 +61,20 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
     }
     say!("{table}");
     Ok(())
+}
+
+/// What the weights are stored as, and what is made of them.
+fn quantisation(model: &ModelConfig, summary: &Summary) -> String {
+    match model.quantize {
+        Some(target) => format!("{}, {target} at load", summary.quantisation),
+        None => summary.quantisation.clone(),
+    }
+}
+
+fn adapter(adapter: &AdapterSummary) -> String {
+    let AdapterSummary { path, mode, modules, parameters, rank } = adapter;
+    let parameters = terminal::parameters(*parameters);
+    format!("{}, {mode}: {parameters}, rank {rank}, on {modules} matrices", path.display())
 }
 
 fn context(model: &ModelConfig, summary: &Summary) -> u32 {
@@ -87,6 +104,11 @@ fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> V
         "licence": summary.licence,
         "file_bytes": summary.file_bytes,
         "compute": model.compute.to_string(),
+        "quantize": model.quantize.map(|target| target.to_string()),
+        "adapter": checkpoint.adapter().map(|it| json!({
+            "path": it.path, "mode": it.mode.to_string(), "modules": it.modules, "parameters": it.parameters,
+            "rank": it.rank,
+        })),
         "memory_bytes": memory(model, checkpoint, summary),
     })
 }

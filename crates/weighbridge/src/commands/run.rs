@@ -15,8 +15,7 @@ use crate::local;
 use crate::terminal::say;
 
 pub(crate) fn run(source: &Source, arguments: &RunArguments) -> Result<(), Failure> {
-    let mut model = local::find(&arguments.model, source)?;
-    model.compute = arguments.compute.unwrap_or(model.compute);
+    let model = local::with_weights(local::find(&arguments.model, source)?, &arguments.weights);
     let prompt = match &arguments.prompt {
         Some(prompt) => Some(prompt.clone()),
         None if std::io::stdin().is_terminal() => None,

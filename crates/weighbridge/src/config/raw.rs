@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, NanoUsd};
-use weighbridge_models::Compute;
+use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
 
 use super::HubConfig;
@@ -66,6 +66,9 @@ pub(super) struct Model {
     pub(super) name: Option<Located<String>>,
     pub(super) path: Option<Located<String>>,
     pub(super) compute: Option<Compute>,
+    pub(super) quantize: Option<QuantizedType>,
+    pub(super) adapter: Option<Located<String>>,
+    pub(super) adapter_mode: Option<AdapterMode>,
     pub(super) context: Option<u64>,
     pub(super) max_running: Option<usize>,
     pub(super) max_waiting: Option<usize>,
@@ -226,6 +229,9 @@ impl Model {
             name: table.required_text("name"),
             path: table.required_text("path"),
             compute: table.word("compute", &Compute::NAMES, |word| word.parse().ok()),
+            quantize: table.word("quantize", &QuantizedType::BLOCKS, |word| word.parse().ok()),
+            adapter: table.text("adapter"),
+            adapter_mode: table.word("adapter_mode", &AdapterMode::NAMES, |word| word.parse().ok()),
             context: table.integer("context", 1..u64::from(u32::MAX)),
             max_running: table.size("max_running", 1..65_537),
             max_waiting: table.size("max_waiting", 1..1_000_001),

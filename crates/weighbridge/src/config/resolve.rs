@@ -16,7 +16,8 @@ use weighbridge_providers::{ProviderOptions, Secret};
 use super::mistake::nearest;
 use super::raw::{self, Auth, MetricsAuth};
 use super::reader::{Located, Place, Reader};
-use super::{Config, HostedConfig, LogOptions, ModelConfig, ModelPath, ProviderConfig, routes};
+use super::{AdapterConfig, Config, HostedConfig, LogOptions, ModelConfig, ModelPath, ProviderConfig, routes};
+use crate::local;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_GRACE: Duration = Duration::from_secs(30);
@@ -179,7 +180,9 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
     Some(ModelConfig {
         name: name.value.clone(),
         path,
-        compute: model.compute.unwrap_or_default(),
+        compute: model.compute.unwrap_or_else(|| local::compute_for(model.quantize)),
+        quantize: model.quantize,
+        adapter: resolve_adapter(model, reader),
         clearance: model.offer.clearance.unwrap_or(DataClass::Restricted),
         region: model.offer.region.clone(),
         price: price(&model.offer),
@@ -189,6 +192,24 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
         max_waiting: model.max_waiting,
         prefill_chunk: model.prefill_chunk,
     })
+}
+
+fn resolve_adapter(model: &raw::Model, reader: &Reader<'_>) -> Option<AdapterConfig> {
+    let Some(path) = &model.adapter else {
+        if let (Some(_), Some(name)) = (model.adapter_mode, &model.name) {
+            reader.mistake(&name.place, "the model has adapter_mode and no adapter", None);
+        }
+        return None;
+    };
+    let from_config = reader.folder().join(&path.value);
+    let found = [from_config.as_path(), Path::new(&path.value)].into_iter().find(|path| path.is_dir());
+    if found.is_none() {
+        let help = Some("a folder with adapter_config.json and adapter_model.safetensors".to_owned());
+        let tried = from_config.display();
+        let message = format!("no folder at \"{}\" (tried {tried}, and the working folder)", path.value);
+        reader.mistake(&path.place, message, help);
+    }
+    Some(AdapterConfig { path: found?.to_owned(), mode: model.adapter_mode.unwrap_or_default() })
 }
 
 /// A path as it was meant: from the config's folder, or from the working folder.

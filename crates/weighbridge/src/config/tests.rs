@@ -52,6 +52,24 @@ prefer = 7
 }
 
 #[test]
+fn weights_are_quantised_and_adapted_as_the_config_says() {
+    let adapter = "adapter = \"src\"\nadapter_mode = \"apart\"\n";
+    let config = parse(&format!("{DEMO}quantize = \"q8_0\"\n{adapter}")).ok();
+    let model = config.and_then(|mut config| config.models.pop()).expect("it is a config with a model");
+    // What is quantised as it loads is kept so, unless the config says otherwise.
+    assert_eq!((model.quantize, model.compute), (Some(QuantizedType::Q8_0), Compute::Quantized));
+    assert_eq!(model.adapter, Some(AdapterConfig { path: "src".into(), mode: AdapterMode::Apart }));
+    check_mistakes(
+        &format!("{DEMO}quantize = \"f16\"\nadapter = \"no/such\"\n"),
+        &[(4, "models[0].quantize", "q4_k_m"), (5, "models[0].adapter", "no folder at \"no/such\"")],
+    );
+    check_mistakes(
+        &format!("{DEMO}adapter_mode = \"apart\"\n"),
+        &[(2, "models[0].name", "adapter_mode and no adapter")],
+    );
+}
+
+#[test]
 fn what_is_not_toml_says_where() {
     check_mistakes("[server\n", &[(1, "", "not valid TOML")]);
 }

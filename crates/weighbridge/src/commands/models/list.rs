@@ -4,7 +4,7 @@ use comfy_table::Table;
 use serde_json::{Value, json};
 use weighbridge_models::Checkpoint;
 
-use super::{context, memory, to_json};
+use super::{context, memory, quantisation, to_json};
 use crate::config::{Config, ModelConfig, ModelPath, Source};
 use crate::failure::Failure;
 use crate::terminal::say;
@@ -27,7 +27,7 @@ pub(super) fn run(source: &Source, as_json: bool) -> Result<(), Failure> {
     ]);
     let mut list = Vec::with_capacity(models.len());
     for model in &models {
-        let checkpoint = local::open(&model.path)?;
+        let checkpoint = local::open_model(model)?;
         list.push(add(&mut table, model, &checkpoint, origin, None));
     }
     list.extend(pulled(&mut table)?);
@@ -80,7 +80,7 @@ fn add(table: &mut Table, model: &ModelConfig, checkpoint: &Checkpoint, from: &s
         model.name.clone(),
         summary.architecture.clone(),
         terminal::parameters(summary.parameters),
-        summary.quantisation.clone(),
+        quantisation(model, &summary),
         context(model, &summary).to_string(),
         summary.licence.clone().or(licence.map(str::to_owned)).unwrap_or_else(|| "not stated".to_owned()),
         terminal::bytes(memory(model, checkpoint, &summary)),
