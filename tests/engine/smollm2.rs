@@ -136,6 +136,36 @@ async fn the_loss_over_a_long_text_equals_its_float32_reference() {
     assert!((found - expected).abs() <= 0.001, "{found} is not {expected}");
 }
 
+/// The loss over the reference's text after `models quantize`, of weights expanded to float32.
+async fn quantised_loss(model: &Path, reference: &Value, target: &str) -> f64 {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let small = folder.path().join(format!("{target}.gguf"));
+    let paths = (model.display().to_string(), small.display().to_string());
+    run(["models", "quantize", &paths.0, &paths.1, "--type", target], "", &[]).await.assert_code(0);
+    let loss = logits(&small, &reference["text"]["tokens"], 0).await["loss"].as_f64().unwrap_or(f64::NAN);
+    println!("mean loss {loss:.5} as {target}");
+    loss
+}
+
+#[tokio::test]
+async fn quantised_to_eight_bits_it_loses_next_to_nothing() {
+    let Some((model, reference)) = real_weights() else { return };
+    let expected = reference["text"]["mean_loss"].as_f64().expect("the reference has a text");
+    let found = quantised_loss(&model, &reference, "q8_0").await;
+    assert!((found / expected - 1.0).abs() <= 0.003, "{found} is not within 0.3 % of {expected}");
+}
+
+#[tokio::test]
+async fn quantised_to_fewer_bits_it_loses_no_more_than_in_llama_cpp() {
+    let Some((model, reference)) = real_weights() else { return };
+    // Made of the same file by `llama_model_quantize` of llama-cpp-python 0.3.36 (`allow_requantize`, no importance
+    // matrix), and then computed here as the others are, so that the weights alone are compared.
+    for (target, llama_cpp) in [("q4_0", Q40), ("q4_k_m", Q4KM), ("q6_k", Q6K)] {
+        let found = quantised_loss(&model, &reference, target).await;
+        assert!(found <= llama_cpp * 1.0005, "{target}: {found} is more than 0.05 % above {llama_cpp}");
+    }
+}
+
 #[tokio::test]
 async fn asked_for_the_capital_of_france_it_says_paris() {
     let Some((model, reference)) = real_weights() else { return };

@@ -11,14 +11,16 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use serde_json::Value as Json;
 use thiserror::Error;
 
 pub use self::summary::Summary;
 use crate::adapter::{Adapter, AdapterError, AdapterMode, AdapterSummary};
 use crate::compute::Compute;
 use crate::decoder::Decoder;
+use crate::export::{Exported, Folder, Inexpressible, Vocabulary, export};
 use crate::families::SpecError;
-use crate::gguf::{Gguf, GgufError};
+use crate::gguf::{Gguf, GgufError, GgufHeader};
 use crate::load::{self, LoadProgress};
 use crate::quantise::{Mixture, QuantizedType};
 use crate::spec::DecoderSpec;
@@ -203,7 +205,7 @@ impl Checkpoint {
 
     /// The same checkpoint, its matrices put into blocks as they load, as [`quantize`](crate::quantize) would store
     /// them: what is in blocks already stays in those. It is computed in them as [`Compute::Quantized`]; in float32 it
-    /// gives what the blocks stand for. Halves (`f16`, `bf16`) are no blocks and change nothing.
+    /// gives what the blocks stand for. `f32`, `f16` and `bf16` are no blocks and change nothing.
     #[must_use]
     pub fn quantized(&self, target: QuantizedType) -> Self {
         Self { quantize: Some(target), ..self.clone() }
@@ -269,6 +271,32 @@ impl Checkpoint {
     pub fn load(&self, compute: Compute, progress: &mut dyn FnMut(LoadProgress)) -> Result<Decoder, CheckpointError> {
         let loaded = load::load(&self.inner.spec, &self.inner.weights, &self.treatment(compute), progress);
         loaded.map_err(|problem| self.error(problem.into()))
+    }
+
+    /// The same as a GGUF file, where it is a folder of a kind that can be written so.
+    pub(crate) fn export(&self) -> Result<Result<(GgufHeader, Vec<Exported>), Inexpressible>, CheckpointError> {
+        let Container::Folder(files) = &self.inner.container else {
+            let problem = CheckpointProblem::malformed("the file", "is written as gguf already");
+            return Err(self.error(problem));
+        };
+        let json: Option<Json> =
+            files.json("tokenizer.json", folder::TOKENIZER_BYTES_MAX).map_err(|problem| self.error(problem))?;
+        let vocabulary = json.as_ref().map(|json| self.vocabulary(files, json)).transpose()?;
+        let Inner { name, spec, weights, licence, .. } = &*self.inner;
+        Ok(export(&Folder { name, licence: licence.as_deref(), spec, weights, tokenizer: vocabulary }))
+    }
+
+    fn vocabulary<'a>(&'a self, files: &files::Files, json: &'a Json) -> Result<Vocabulary<'a>, CheckpointError> {
+        let failed = |problem| self.error(problem);
+        let (before, after) = self.tokenizer()?.around().map_err(|problem| failed(problem.into()))?;
+        Ok(Vocabulary {
+            json,
+            chat_template: self.inner.chat_template.as_ref().map(|it| it.template.as_str()),
+            special_tokens: folder::template::special(files).map_err(failed)?,
+            before,
+            after,
+            stop_tokens: &self.inner.stop_tokens,
+        })
     }
 
     fn treatment(&self, compute: Compute) -> Treatment {

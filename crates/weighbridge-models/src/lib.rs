@@ -14,6 +14,7 @@ mod compute;
 mod decoder;
 mod element;
 mod evaluate;
+mod export;
 mod families;
 mod formats;
 mod gguf;

@@ -1,7 +1,7 @@
 //! Checkpoints to GGUF files of smaller numbers.
 //!
 //! One tensor at a time is expanded to float32, put into blocks and written, so that memory holds no more than that.
-//! Metadata, tokenizer and template of a GGUF file are kept as they are.
+//! Metadata, tokenizer and template of a GGUF file are kept as they are; those of a folder are written anew (`export`).
 
 mod blocks;
 mod mixture;
@@ -10,6 +10,7 @@ mod super_blocks;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -24,9 +25,11 @@ use weighbridge_kernels::MappedFile;
 
 pub(crate) use self::mixture::Mixture;
 use crate::bytes::Bytes;
+use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::element::ElementType;
+use crate::export::{Exported, Inexpressible};
 use crate::formats::{f32_to_bf16, f32_to_half};
-use crate::gguf::{Gguf, GgufError, GgufHeader};
+use crate::gguf::{Gguf, GgufError, GgufHeader, GgufTensor};
 use crate::load::LoadProgress;
 use crate::weights::Stored;
 
@@ -34,6 +37,8 @@ use crate::weights::Stored;
 /// as in llama.cpp's mixtures of the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QuantizedType {
+    /// All numbers as they are, 32 bits a weight: to convert a folder and lose nothing.
+    F32,
     /// Half precision, 16 bits a weight.
     F16,
     /// bfloat16, 16 bits a weight.
@@ -50,7 +55,7 @@ pub enum QuantizedType {
 
 /// A name that is not one of [`QuantizedType::NAMES`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is nothing to quantise to; known: f16, bf16, q8_0, q6_k, q4_k_m, q4_0")]
+#[error("`{0}` is nothing to quantise to; known: f32, f16, bf16, q8_0, q6_k, q4_k_m, q4_0")]
 pub struct UnknownType(pub String);
 
 /// What was written.
@@ -71,6 +76,16 @@ pub enum QuantizeError {
         /// The checkpoint.
         path: PathBuf,
         /// What is wrong.
+        problem: String,
+    },
+    /// A folder says what GGUF files cannot say, or not be made to say yet.
+    #[error("could not write {path} as gguf: {what} {problem}")]
+    Inexpressible {
+        /// The folder.
+        path: PathBuf,
+        /// The field or part.
+        what: String,
+        /// What is wrong with it.
         problem: String,
     },
     /// A tensor cannot be taken over.
@@ -96,13 +111,14 @@ pub enum QuantizeError {
 
 impl QuantizedType {
     /// The names by which it is asked for.
-    pub const NAMES: [&'static str; 6] = ["f16", "bf16", "q8_0", "q6_k", "q4_k_m", "q4_0"];
+    pub const NAMES: [&'static str; 7] = ["f32", "f16", "bf16", "q8_0", "q6_k", "q4_k_m", "q4_0"];
     /// Those of block formats, which are computed in their blocks.
     pub const BLOCKS: [&'static str; 4] = ["q8_0", "q6_k", "q4_k_m", "q4_0"];
 
     /// As `general.file_type` numbers it (`llama_ftype` in `llama.h`).
     fn file_type(self) -> u32 {
         match self {
+            Self::F32 => 0,
             Self::F16 => 1,
             Self::Q4_0 => 2,
             Self::Q8_0 => 7,
@@ -118,6 +134,7 @@ impl FromStr for QuantizedType {
 
     fn from_str(name: &str) -> Result<Self, UnknownType> {
         Ok(match name.to_ascii_lowercase().as_str() {
+            "f32" => Self::F32,
             "f16" => Self::F16,
             "bf16" => Self::Bf16,
             "q8_0" => Self::Q8_0,
@@ -132,6 +149,7 @@ impl FromStr for QuantizedType {
 impl fmt::Display for QuantizedType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::Q8_0 => "q8_0",
@@ -142,30 +160,27 @@ impl fmt::Display for QuantizedType {
     }
 }
 
-/// Writes the GGUF file at `input`, of whatever architecture, to `output` with smaller numbers. The file appears under
-/// its name once it is whole.
+/// Writes the checkpoint at `input`, a GGUF file of whatever architecture or a folder of one that GGUF has, to `output`
+/// with smaller numbers. The file appears under its name once it is whole.
 ///
 /// # Errors
-/// Where the input is no GGUF file or broken, where a tensor is of a type that cannot be expanded, and where `output`
-/// exists or cannot be written.
+/// Where the input is broken, where a folder is of a kind that GGUF files cannot say or that is not written yet, where a
+/// tensor is of a type that cannot be expanded, and where `output` exists or cannot be written.
 pub fn quantize(
     input: &Path,
     output: &Path,
     target: QuantizedType,
     progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Quantized, QuantizeError> {
-    let unreadable = |problem: String| QuantizeError::Input { path: input.to_owned(), problem };
-    if input.is_dir() {
-        return Err(unreadable("folders cannot be quantised yet; convert it to a .gguf file first".to_owned()));
-    }
     if output.try_exists().unwrap_or(true) {
         return Err(QuantizeError::Exists(output.to_owned()));
     }
-    let file = open(input).map_err(|problem| unreadable(problem.to_string()))?;
-    let mixture = mixture(&file, target).map_err(|problem| unreadable(problem.to_string()))?;
-    let plan: Vec<_> = file.tensors().iter().map(|it| (it.name.as_str(), file.stored(it))).collect();
-    let plan: Vec<Planned<'_>> = plan.into_iter().map(|(name, stored)| Planned::new(name, stored, &mixture)).collect();
-    let header = header(&file, target, &plan)?;
+    let (mut header, plan) = if input.is_dir() { of_folder(input, target)? } else { of_file(input, target)? };
+    header.u32("general.file_type", target.file_type());
+    header.u32("general.quantization_version", 2);
+    for tensor in &plan {
+        header.tensor(&tensor.name, &tensor.shape, tensor.element).map_err(|problem| tensor.failed(problem))?;
+    }
 
     let partial = partial(output);
     let written = write(&partial, header, &plan, progress).and_then(|()| {
@@ -181,21 +196,83 @@ pub fn quantize(
 }
 
 /// A tensor and what it becomes.
-struct Planned<'a> {
-    name: &'a str,
-    stored: Stored,
+struct Planned {
+    name: String,
+    /// Outermost dimension first.
+    shape: Vec<usize>,
+    source: Source,
     element: ElementType,
 }
 
-impl<'a> Planned<'a> {
-    fn new(name: &'a str, stored: Stored, mixture: &Mixture) -> Self {
-        let element = mixture.choose(name, &stored.shape, stored.element);
-        Self { name, stored, element }
+/// Where the numbers of a tensor come from.
+enum Source {
+    /// A tensor of another file.
+    Stored(Stored),
+    /// Tensors of a folder.
+    Exported(Exported),
+}
+
+impl Planned {
+    fn failed(&self, problem: impl fmt::Display) -> QuantizeError {
+        QuantizeError::Tensor { name: self.name.clone(), problem: problem.to_string() }
     }
 
-    fn failed(&self, problem: impl fmt::Display) -> QuantizeError {
-        QuantizeError::Tensor { name: self.name.to_owned(), problem: problem.to_string() }
+    fn stored_bytes(&self) -> u64 {
+        match &self.source {
+            Source::Stored(stored) => stored.range.len() as u64,
+            Source::Exported(exported) => exported.stored_bytes(),
+        }
     }
+
+    /// Its bytes in the file.
+    fn bytes(&self) -> Result<Cow<'_, [u8]>, QuantizeError> {
+        let numbers = match &self.source {
+            Source::Stored(stored) if stored.element == self.element => return Ok(Cow::Borrowed(stored.data())),
+            Source::Stored(stored) => stored.numbers(),
+            Source::Exported(exported) => exported.numbers(),
+        };
+        let packed = pack(&numbers.map_err(|problem| self.failed(problem))?, self.element);
+        packed.map(Cow::Owned).ok_or_else(|| self.failed("cannot be put into its blocks"))
+    }
+}
+
+/// What is written of a GGUF file: its metadata as they are, and its tensors in their new types.
+fn of_file(input: &Path, target: QuantizedType) -> Result<(GgufHeader, Vec<Planned>), QuantizeError> {
+    let unreadable = |problem: String| QuantizeError::Input { path: input.to_owned(), problem };
+    let file = open(input).map_err(|problem| unreadable(problem.to_string()))?;
+    let mixture = mixture(&file, target).map_err(|problem| unreadable(problem.to_string()))?;
+    let mut header = GgufHeader::default();
+    let replaced = |key: &str| {
+        let own = ["general.alignment", "general.file_type", "general.quantization_version"];
+        own.contains(&key) || key.starts_with("split.")
+    };
+    for (_, pair) in file.pairs().filter(|(key, _)| !replaced(key)) {
+        header.copied(pair);
+    }
+    let planned = |tensor: &GgufTensor| {
+        let stored = file.stored(tensor);
+        let element = mixture.choose(&tensor.name, &stored.shape, stored.element);
+        Planned { name: tensor.name.clone(), shape: stored.shape.clone(), source: Source::Stored(stored), element }
+    };
+    let plan = file.tensors().iter().map(planned).collect();
+    Ok((header, plan))
+}
+
+/// What is written of a folder. What is not quantised is written in float32, as llama.cpp expects norms and routers.
+fn of_folder(input: &Path, target: QuantizedType) -> Result<(GgufHeader, Vec<Planned>), QuantizeError> {
+    let unreadable =
+        |error: CheckpointError| QuantizeError::Input { path: input.to_owned(), problem: error.problem().to_string() };
+    let checkpoint = Checkpoint::open(input).map_err(unreadable)?;
+    let (header, tensors) = checkpoint.export().map_err(unreadable)?.map_err(|Inexpressible { what, problem }| {
+        QuantizeError::Inexpressible { path: input.to_owned(), what, problem }
+    })?;
+    let mixture = Mixture::of(checkpoint.spec(), target);
+    let planned = |exported: Exported| {
+        let element = mixture.choose(&exported.name, &exported.shape, ElementType::F32);
+        let (name, shape) = (exported.name.clone(), exported.shape.clone());
+        Planned { name, shape, source: Source::Exported(exported), element }
+    };
+    Ok((header, tensors.into_iter().map(planned).collect()))
 }
 
 fn open(path: &Path) -> Result<Gguf, Unreadable> {
@@ -230,43 +307,20 @@ fn mixture(file: &Gguf, target: QuantizedType) -> Result<Mixture, GgufError> {
     })
 }
 
-fn header(file: &Gguf, target: QuantizedType, plan: &[Planned<'_>]) -> Result<GgufHeader, QuantizeError> {
-    let mut header = GgufHeader::default();
-    let replaced = |key: &str| {
-        let own = ["general.alignment", "general.file_type", "general.quantization_version"];
-        own.contains(&key) || key.starts_with("split.")
-    };
-    for (_, pair) in file.pairs().filter(|(key, _)| !replaced(key)) {
-        header.copied(pair);
-    }
-    header.u32("general.file_type", target.file_type());
-    header.u32("general.quantization_version", 2);
-    for tensor in plan {
-        header.tensor(tensor.name, &tensor.stored.shape, tensor.element).map_err(|problem| tensor.failed(problem))?;
-    }
-    Ok(header)
-}
-
 fn write(
     path: &Path,
     header: GgufHeader,
-    plan: &[Planned<'_>],
+    plan: &[Planned],
     report: &mut dyn FnMut(LoadProgress),
 ) -> Result<(), QuantizeError> {
     let failed = |source| QuantizeError::Output { path: path.to_owned(), source };
-    let total_bytes = plan.iter().map(|tensor| tensor.stored.range.len() as u64).sum();
+    let total_bytes = plan.iter().map(Planned::stored_bytes).sum();
     let mut progress = LoadProgress { done_bytes: 0, total_bytes };
     report(progress);
     let mut tensors = header.start(BufWriter::new(File::create_new(path).map_err(failed)?)).map_err(failed)?;
     for tensor in plan {
-        if tensor.element == tensor.stored.element {
-            tensors.tensor(tensor.stored.data()).map_err(failed)?;
-        } else {
-            let numbers = tensor.stored.numbers().map_err(|problem| tensor.failed(problem))?;
-            let packed = pack(&numbers, tensor.element);
-            tensors.tensor(&packed.ok_or_else(|| tensor.failed("cannot be put into its blocks"))?).map_err(failed)?;
-        }
-        progress.done_bytes += tensor.stored.range.len() as u64;
+        tensors.tensor(&tensor.bytes()?).map_err(failed)?;
+        progress.done_bytes += tensor.stored_bytes();
         report(progress);
     }
     let out = tensors.finish().map_err(failed)?;
@@ -277,6 +331,7 @@ fn write(
 /// The numbers in a type; none where it is none that is written, or they are no whole number of its blocks.
 pub(crate) fn pack(numbers: &[f32], element: ElementType) -> Option<Vec<u8>> {
     match element {
+        ElementType::F32 => Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
         ElementType::F16 => Some(numbers.iter().flat_map(|&number| f32_to_half(number).to_le_bytes()).collect()),
         ElementType::BF16 => Some(numbers.iter().flat_map(|&number| f32_to_bf16(number).to_le_bytes()).collect()),
         ElementType::Q8_0 => each(numbers, blocks::q8_0),
@@ -307,10 +362,11 @@ fn partial(output: &Path) -> PathBuf {
     output.with_file_name(name)
 }
 
-fn by_type(plan: &[Planned<'_>]) -> Vec<(String, u64)> {
+fn by_type(plan: &[Planned]) -> Vec<(String, u64)> {
     let mut sums = BTreeMap::new();
     for tensor in plan {
-        *sums.entry(tensor.element.name()).or_insert(0) += tensor.stored.count();
+        let count: u64 = tensor.shape.iter().map(|&size| size as u64).product();
+        *sums.entry(tensor.element.name()).or_insert(0) += count;
     }
     let mut sums: Vec<_> = sums.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
     sums.sort_by_key(|(_, count)| std::cmp::Reverse(*count));

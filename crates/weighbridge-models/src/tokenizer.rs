@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+pub(crate) use self::bpe::name as pre_tokenizer_name;
 pub(crate) use self::gguf::control_tokens;
 use self::pieces::Pieces;
 pub use self::stream::Detokenizer;
@@ -129,6 +130,15 @@ impl Tokenizer {
                 Ok(tokens)
             }
         }
+    }
+
+    /// The tokens that a raw prompt is begun and ended with.
+    pub(crate) fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+        const PROBE: &str = "a";
+        let (bare, whole) = (self.encode(PROBE)?, self.encode_with_bos(PROBE)?);
+        let at = whole.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
+        let behind = (at + bare.len()).min(whole.len());
+        Ok((whole[..at].to_vec(), whole[behind..].to_vec()))
     }
 
     fn encode_as(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {

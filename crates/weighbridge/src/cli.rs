@@ -118,7 +118,7 @@ pub(crate) enum ModelsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Write a .gguf file with smaller numbers
+    /// Write a .gguf file with smaller numbers, of a .gguf file or a Hugging Face folder
     Quantize(QuantizeArguments),
     /// Fetch a model from the hub, or go on with a pull that broke off
     Pull(PullArguments),
@@ -137,9 +137,11 @@ pub(crate) enum ModelsCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  weighbridge models quantize model-bf16.gguf model-q4_k_m.gguf --type q4_k_m")]
+#[command(
+    after_help = "Examples:\n  weighbridge models quantize model-bf16.gguf model-q4_k_m.gguf --type q4_k_m\n  weighbridge models quantize ./Qwen3-0.6B qwen3-0.6b-q8_0.gguf --type q8_0"
+)]
 pub(crate) struct QuantizeArguments {
-    /// A .gguf file; of a split model the first
+    /// A .gguf file, of a split model the first, or a Hugging Face folder of a family that gguf files have
     #[arg(value_name = "IN")]
     pub(crate) input: PathBuf,
 
@@ -147,7 +149,7 @@ pub(crate) struct QuantizeArguments {
     #[arg(value_name = "OUT")]
     pub(crate) output: PathBuf,
 
-    /// f16, bf16, q8_0, q6_k, q4_k_m or q4_0
+    /// f32, f16, bf16, q8_0, q6_k, q4_k_m or q4_0
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) target: QuantizedType,
 }

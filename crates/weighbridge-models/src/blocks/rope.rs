@@ -126,6 +126,12 @@ fn frequencies(spec: &RopeSpec, length: f64) -> Vec<f32> {
     }
 }
 
+/// What stretching divides each frequency by, within the original context.
+pub(crate) fn divisors(spec: &RopeSpec) -> Vec<f32> {
+    let plain = frequencies(&RopeSpec { scaling: RopeScaling::None, ..spec.clone() }, 0.0);
+    plain.iter().zip(frequencies(spec, 0.0)).map(|(plain, stretched)| plain / stretched).collect()
+}
+
 fn divided(frequencies: impl Iterator<Item = f64>, factors: &[f32]) -> Vec<f32> {
     frequencies.zip(factors).map(|(frequency, &factor)| (frequency / f64::from(factor)) as f32).collect()
 }

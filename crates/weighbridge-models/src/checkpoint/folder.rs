@@ -2,7 +2,7 @@
 
 mod generation;
 pub(super) mod safetensors;
-mod template;
+pub(super) mod template;
 
 use std::sync::OnceLock;
 
@@ -20,7 +20,7 @@ use crate::weights::Weights;
 /// Bytes of a config, a template or a readme that are read at most.
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a `tokenizer.json`; the largest published ones have some 40 MB.
-const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
+pub(super) const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 
 /// Of `tokenizer.json`, what is needed before the tokenizer is.
 #[derive(Deserialize)]

@@ -5,8 +5,13 @@ use std::ops::Range;
 use super::GgufError;
 use super::reader::Reader;
 
-/// The number of `u32`, the one type that is written anew.
+/// The numbers of the types that are written.
 pub(super) const UINT32: u32 = 4;
+pub(super) const INT32: u32 = 5;
+pub(super) const FLOAT32: u32 = 6;
+pub(super) const BOOL: u32 = 7;
+pub(super) const STRING: u32 = 8;
+pub(super) const ARRAY: u32 = 9;
 
 /// One metadata value, integers and floats widened.
 #[derive(Debug)]
@@ -54,11 +59,11 @@ impl Kind {
             2 => Self::U16,
             3 => Self::I16,
             UINT32 => Self::U32,
-            5 => Self::I32,
-            6 => Self::F32,
-            7 => Self::Bool,
-            8 => Self::String,
-            9 => Self::Array,
+            INT32 => Self::I32,
+            FLOAT32 => Self::F32,
+            BOOL => Self::Bool,
+            STRING => Self::String,
+            ARRAY => Self::Array,
             10 => Self::U64,
             11 => Self::I64,
             12 => Self::F64,

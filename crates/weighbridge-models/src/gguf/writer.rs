@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::value::UINT32;
+use super::value::{ARRAY, BOOL, FLOAT32, INT32, STRING, UINT32};
 use crate::element::ElementType;
 
 /// Where tensors begin, in multiples of bytes.
@@ -42,6 +42,42 @@ impl Header {
     pub(crate) fn u32(&mut self, key: &str, value: u32) {
         self.pair(key, UINT32);
         self.pairs.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn f32(&mut self, key: &str, value: f32) {
+        self.pair(key, FLOAT32);
+        self.pairs.extend_from_slice(&value.to_le_bytes());
+    }
+
+    pub(crate) fn flag(&mut self, key: &str, value: bool) {
+        self.pair(key, BOOL);
+        self.pairs.push(value.into());
+    }
+
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
+        self.pair(key, STRING);
+        put_text(&mut self.pairs, value);
+    }
+
+    pub(crate) fn texts<'a>(&mut self, key: &str, values: impl ExactSizeIterator<Item = &'a str>) {
+        self.array(key, STRING, values.len());
+        values.for_each(|value| put_text(&mut self.pairs, value));
+    }
+
+    pub(crate) fn i32s(&mut self, key: &str, values: &[i32]) {
+        self.array(key, INT32, values.len());
+        self.pairs.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+
+    pub(crate) fn f32s(&mut self, key: &str, values: &[f32]) {
+        self.array(key, FLOAT32, values.len());
+        self.pairs.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    }
+
+    fn array(&mut self, key: &str, kind: u32, length: usize) {
+        self.pair(key, ARRAY);
+        self.pairs.extend_from_slice(&kind.to_le_bytes());
+        self.pairs.extend_from_slice(&(length as u64).to_le_bytes());
     }
 
     fn pair(&mut self, key: &str, kind: u32) {

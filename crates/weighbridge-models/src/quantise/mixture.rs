@@ -46,6 +46,7 @@ impl Mixture {
         }
         let columns = shape.last().copied().unwrap_or(1);
         match self.target {
+            QuantizedType::F32 => ElementType::F32,
             QuantizedType::F16 => ElementType::F16,
             QuantizedType::Bf16 => ElementType::BF16,
             _ => fitting(self.wanted(name, columns), columns),

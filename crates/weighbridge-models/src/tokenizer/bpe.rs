@@ -93,6 +93,16 @@ pub(super) fn build(
     Ok((tokenizer, Pieces::ByteLevel, cut.starts))
 }
 
+/// The name by which files say that texts are cut by these expressions, one after another, if there is one.
+pub(crate) fn name(expressions: &[String], whole_words: bool) -> Option<&'static str> {
+    // The last choice of an expression takes the white space that the others leave, and so does what is left over.
+    let bare = |expression: &str| expression.strip_suffix(r"|\s+").unwrap_or(expression).to_owned();
+    let wanted: Vec<_> = expressions.iter().map(|it| bare(it)).collect();
+    let is =
+        |cut: &&Cut| cut.whole_words == whole_words && cut.expressions.iter().map(|it| bare(it)).eq(wanted.clone());
+    CUTS.iter().find(is)?.names.first().copied()
+}
+
 fn find(name: &str) -> Result<&'static Cut, TokenizerError> {
     CUTS.iter().find(|cut| cut.names.contains(&name)).ok_or_else(|| {
         let supported: Vec<_> = CUTS.iter().flat_map(|cut| cut.names).copied().collect();

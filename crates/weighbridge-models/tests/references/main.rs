@@ -6,6 +6,7 @@ mod candle;
 mod core;
 mod demo;
 mod float8;
+mod folders;
 mod gguf;
 mod lora;
 mod quantise;

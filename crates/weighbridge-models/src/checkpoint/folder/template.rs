@@ -40,6 +40,12 @@ pub(super) fn read(files: &Files) -> Result<Option<ChatTemplateSource>, Checkpoi
     Ok(template.map(|template| ChatTemplateSource { template, special_tokens }))
 }
 
+/// The special tokens of a folder, whether or not it has a template that may name them.
+pub(in crate::checkpoint) fn special(files: &Files) -> Result<Vec<(String, String)>, CheckpointProblem> {
+    let config: TokenizerConfig = files.json("tokenizer_config.json", SMALL_FILE_BYTES_MAX)?.unwrap_or_default();
+    Ok(special_tokens(&config.others))
+}
+
 impl Template {
     fn default_one(self) -> Option<String> {
         match self {
