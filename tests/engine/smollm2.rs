@@ -160,7 +160,7 @@ async fn quantised_to_fewer_bits_it_loses_no_more_than_in_llama_cpp() {
     let Some((model, reference)) = real_weights() else { return };
     // Made of the same file by `llama_model_quantize` of llama-cpp-python 0.3.36 (`allow_requantize`, no importance
     // matrix), and then computed here as the others are, so that the weights alone are compared.
-    for (target, llama_cpp) in [("q4_0", Q40), ("q4_k_m", Q4KM), ("q6_k", Q6K)] {
+    for (target, llama_cpp) in [("q4_0", 3.13088), ("q4_k_m", 2.98282), ("q6_k", 2.96336)] {
         let found = quantised_loss(&model, &reference, target).await;
         assert!(found <= llama_cpp * 1.0005, "{target}: {found} is more than 0.05 % above {llama_cpp}");
     }

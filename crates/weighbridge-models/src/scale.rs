@@ -137,7 +137,7 @@ pub(crate) fn attach(
 
 impl Scale {
     /// Of the rows from this one on.
-    pub(crate) fn from_row(&self, row: usize) -> Self {
+    pub(crate) fn starting_at(&self, row: usize) -> Self {
         Self { first_row: self.first_row + row, ..self.clone() }
     }
 

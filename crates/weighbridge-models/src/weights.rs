@@ -102,7 +102,7 @@ impl Stored {
             range: start..start + rows.len() * row_bytes,
             element: self.element,
             shape,
-            scale: self.scale.as_ref().map(|scale| scale.from_row(rows.start)),
+            scale: self.scale.as_ref().map(|scale| scale.starting_at(rows.start)),
         }
     }
 

@@ -99,3 +99,55 @@ fn the_demo_folder_becomes_a_file_with_its_tokenizer_and_template() -> Outcome {
     assert_eq!(found, expected);
     Ok(())
 }
+
+/// A vocabulary as transformers makes it of SentencePiece, too small to speak with.
+fn sentence_piece() -> Json {
+    let vocabulary = ["<unk>", "<s>", "</s>", "▁", "a", "b", "c", "ab", "▁ab", "abc", "▁abc", "<0x0A>", "<call>"];
+    let ids: Json = vocabulary.iter().enumerate().map(|(id, token)| ((*token).to_owned(), json!(id))).collect();
+    let added = |id: usize, special| {
+        json!({"id": id, "content": vocabulary[id], "special": special, "single_word": false, "lstrip": false,
+               "rstrip": false, "normalized": false})
+    };
+    let piece = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let start = json!({"SpecialToken": {"id": "<s>", "type_id": 0}});
+    json!({
+        "version": "1.0", "truncation": null, "padding": null,
+        "added_tokens": [added(0, true), added(1, true), added(2, true), added(12, false)],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        ]},
+        "pre_tokenizer": null,
+        "post_processor": {"type": "TemplateProcessing", "single": [start, piece("A")],
+            "pair": [start, piece("A"), piece("B")],
+            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+        "decoder": {"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ]},
+        "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+            "vocab": ids, "merges": [["a", "b"], ["▁", "ab"], ["ab", "c"], ["▁ab", "c"], ["▁", "abc"]]},
+    })
+}
+
+#[test]
+fn a_sentence_piece_vocabulary_is_cut_alike_before_and_after() -> Outcome {
+    let Some((folder, _)) = copy("mixtral", &json!({}))? else { return Ok(()) };
+    fs::write(folder.path().join("tokenizer.json"), sentence_piece().to_string())?;
+    let special = json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "unk_token": "<unk>"});
+    fs::write(folder.path().join("tokenizer_config.json"), special.to_string())?;
+    let file = write(folder.path(), QuantizedType::F16)?;
+    let (before, after) = (Checkpoint::open(folder.path())?.tokenizer()?, Checkpoint::open(&file)?.tokenizer()?);
+    for text in ["abc ab", "c", " ab", "aabcb\n", "</s>ab", "x ab", "abcabc", "a<call>b"] {
+        assert_eq!(after.encode(text)?, before.encode(text)?, "{text:?}");
+        assert_eq!(after.encode_with_bos(text)?, before.encode_with_bos(text)?, "{text:?}");
+    }
+    let mut json = sentence_piece();
+    json["model"]["type"] = json!("Unigram");
+    fs::write(folder.path().join("tokenizer.json"), json.to_string())?;
+    fs::remove_file(&file)?;
+    let message = write(folder.path(), QuantizedType::F16).err().map_or_else(String::new, |error| error.to_string());
+    assert!(!message.is_empty(), "a unigram model was written");
+    Ok(())
+}
