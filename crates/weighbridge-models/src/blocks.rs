@@ -12,3 +12,10 @@ pub(crate) mod norm;
 pub(crate) mod rope;
 pub(crate) mod router;
 pub(crate) mod single;
+
+use candle_core::{Result, Tensor};
+
+/// `x` times a scale that is 1 in most models.
+pub(crate) fn scaled(x: Tensor, scale: f64) -> Result<Tensor> {
+    if scale == 1.0 { Ok(x) } else { x * scale }
+}

@@ -13,6 +13,7 @@ use crate::blocks::mask::View;
 use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
 use crate::blocks::rope::Turns;
+use crate::blocks::scaled;
 use crate::cache::KvCache;
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
@@ -191,8 +192,4 @@ impl Layer {
 
 fn optional(norm: Option<&Norm>, x: &Tensor) -> candle_core::Result<Tensor> {
     norm.map_or_else(|| Ok(x.clone()), |norm| norm.forward(x))
-}
-
-fn scaled(x: Tensor, scale: f64) -> candle_core::Result<Tensor> {
-    if scale == 1.0 { Ok(x) } else { x * scale }
 }

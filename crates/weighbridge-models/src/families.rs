@@ -14,8 +14,10 @@ mod gpt_oss;
 mod granite;
 mod llama;
 mod llama4;
+mod minimax;
 mod ministral3;
 mod mistral;
+mod mistral4;
 mod mixtral;
 mod olmo;
 mod phi;
@@ -86,6 +88,7 @@ const FAMILIES: &[Family] = &[
     llama4::FAMILY,
     mistral::FAMILY,
     ministral3::FAMILY,
+    mistral4::FAMILY,
     mixtral::FAMILY,
     deepseek::V2,
     deepseek::V3,
@@ -96,6 +99,7 @@ const FAMILIES: &[Family] = &[
     qwen::QWEN3MOE,
     cohere::COHERE,
     cohere::COHERE2,
+    cohere::COHERE2_MOE,
     phi::PHI,
     phi::PHI3,
     phi::PHIMOE,
@@ -111,6 +115,8 @@ const FAMILIES: &[Family] = &[
     granite::FAMILY,
     smollm3::FAMILY,
     glm4::FAMILY,
+    glm4::MOE,
+    minimax::M2,
 ];
 
 /// The largest count or width of anything; bounds what is computed from a config before its tensors confirm it.

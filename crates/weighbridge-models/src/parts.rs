@@ -170,7 +170,7 @@ impl List<'_> {
     fn expert(&mut self, expert: usize, mlp: &MlpSpec) {
         let parts: &[ExpertPart] = match self.names.packing {
             Packing::Plain => &[ExpertPart::Gate, ExpertPart::Up, ExpertPart::Down],
-            Packing::Transposed { .. } => &[ExpertPart::GateUp, ExpertPart::Down],
+            Packing::Stacked | Packing::Transposed { .. } => &[ExpertPart::GateUp, ExpertPart::Down],
             Packing::Mxfp4 => &[ExpertPart::GateUp, ExpertPart::GateUpScales, ExpertPart::Down, ExpertPart::DownScales],
         };
         for &part in parts {

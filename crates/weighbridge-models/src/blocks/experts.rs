@@ -9,6 +9,7 @@ use candle_nn::ops::sigmoid;
 use super::feed_forward::Mlp;
 use super::linear::Linear;
 use super::router;
+use super::scaled;
 use crate::spec::RouterSpec;
 
 /// The experts of one layer.
@@ -23,6 +24,8 @@ pub(crate) struct Experts {
     pub(crate) choice_bias: Option<Vec<f32>>,
     pub(crate) experts: Vec<Mlp>,
     pub(crate) shared: Option<Mlp>,
+    /// What the shared one's answer is multiplied by.
+    pub(crate) shared_scale: f64,
     /// To what the shared one is multiplied by.
     pub(crate) shared_gate: Option<Linear>,
 }
@@ -70,7 +73,7 @@ impl Experts {
     }
 
     fn shared(&self, shared: &Mlp, x: &Tensor) -> Result<Tensor> {
-        let given = shared.forward(x)?;
+        let given = scaled(shared.forward(x)?, self.shared_scale)?;
         match &self.shared_gate {
             Some(gate) => given.broadcast_mul(&sigmoid(&gate.forward(x)?)?),
             None => Ok(given),

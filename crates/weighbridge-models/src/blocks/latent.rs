@@ -7,6 +7,7 @@
 use candle_core::{D, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
+use super::attention::by_position;
 use super::linear::Linear;
 use super::mask::View;
 use super::norm::Norm;
@@ -50,7 +51,10 @@ impl Latent {
         let place = turn(latent.narrow(1, rank, rope_dim)?.contiguous()?.unsqueeze(0)?.unsqueeze(0)?)?;
         cache.write_keys(&Tensor::cat(&[plain, place.squeeze(0)?], D::Minus1)?.contiguous()?, past)?;
 
-        let query = self.query(x, turn)?;
+        let mut query = self.query(x, turn)?;
+        if let Some(temperature) = &self.spec.temperature {
+            query = query.broadcast_mul(&by_position(temperature, past, x.dim(0)?)?)?;
+        }
         let seen = views.iter().map(|view| self.attend(&query, view, cache)).collect::<Result<Vec<_>>>()?;
         self.output.forward(&Tensor::cat(&seen, 0)?)
     }

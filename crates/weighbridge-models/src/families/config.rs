@@ -109,16 +109,25 @@ impl Config {
 
     /// For each of `layers`, whether `layer_types` calls it `name`, where it is anything other than full attention.
     pub(super) fn layers_of_type(&self, name: &str, layers: usize) -> Result<Option<Vec<bool>>, SpecError> {
-        const FIELD: &str = "layer_types";
-        let Some(value) = self.get(FIELD) else { return Ok(None) };
-        let types = value.as_array().ok_or_else(|| SpecError::field(FIELD, "is no list"))?;
+        self.named_layers("layer_types", [name, "full_attention"], layers)
+    }
+
+    /// For each of `layers`, whether the list in `field` calls it by the first of two names, where it may go by either.
+    pub(super) fn named_layers(
+        &self,
+        field: &str,
+        [name, other]: [&str; 2],
+        layers: usize,
+    ) -> Result<Option<Vec<bool>>, SpecError> {
+        let Some(value) = self.get(field) else { return Ok(None) };
+        let types = value.as_array().ok_or_else(|| SpecError::field(field, "is no list"))?;
         if types.len() != layers {
-            return Err(SpecError::field(FIELD, format!("has {} entries for {layers} layers", types.len())));
+            return Err(SpecError::field(field, format!("has {} entries for {layers} layers", types.len())));
         }
         let is = |kind: &Json| match kind.as_str() {
             Some(kind) if kind == name => Ok(true),
-            Some("full_attention") => Ok(false),
-            _ => Err(SpecError::field(FIELD, format!("has {kind}; supported: full_attention, {name}"))),
+            Some(kind) if kind == other => Ok(false),
+            _ => Err(SpecError::field(field, format!("has {kind}; supported: {other}, {name}"))),
         };
         types.iter().map(is).collect::<Result<_, _>>().map(Some)
     }

@@ -63,7 +63,7 @@ fn defaults(own: Json) -> Json {
     defaults
 }
 
-fn described(config: &Config, router: RouterSpec) -> Result<Described, SpecError> {
+pub(super) fn described(config: &Config, router: RouterSpec) -> Result<Described, SpecError> {
     let mut spec = config.decoder()?;
     let latent = latent(config, spec.context)?;
     for layer in &mut spec.layers {
@@ -90,6 +90,7 @@ fn latent(config: &Config, context: usize) -> Result<LatentSpec, SpecError> {
         value_dim: config.size("v_head_dim")?,
         scale: (scale * stretched(config, &rope.scaling)?) as f32,
         rope,
+        temperature: None,
         bias: config.flag("attention_bias")?,
         norm_eps: INNER_EPS,
     })
@@ -102,7 +103,7 @@ fn stretched(config: &Config, scaling: &RopeScaling) -> Result<f64, SpecError> {
     Ok(rope::yarn_magnitude(factor, positive("mscale_all_dim", all)?).powi(2))
 }
 
-fn groups(config: &Config, best: usize) -> Result<Option<GroupsSpec>, SpecError> {
+pub(super) fn groups(config: &Config, best: usize) -> Result<Option<GroupsSpec>, SpecError> {
     let experts = config.size("n_routed_experts")?;
     let count = config.size_up_to("n_group", experts as u64)?;
     let chosen = config.size_up_to("topk_group", count as u64)?;
@@ -117,7 +118,7 @@ fn groups(config: &Config, best: usize) -> Result<Option<GroupsSpec>, SpecError>
     Ok(Some(GroupsSpec { count, chosen, best }))
 }
 
-fn mixture(config: &Config, router: RouterSpec) -> Result<ExpertsSpec, SpecError> {
+pub(super) fn mixture(config: &Config, router: RouterSpec) -> Result<ExpertsSpec, SpecError> {
     let mut mixture = experts::mixture(config, "n_routed_experts", "moe_intermediate_size", router)?;
     let shared = config.count("n_shared_experts")?;
     if shared > 0 {
@@ -128,7 +129,7 @@ fn mixture(config: &Config, router: RouterSpec) -> Result<ExpertsSpec, SpecError
 }
 
 /// Experts in all layers but the first few.
-fn sparse(config: &Config, spec: &mut DecoderSpec, mixture: &ExpertsSpec) -> Result<(), SpecError> {
+pub(super) fn sparse(config: &Config, spec: &mut DecoderSpec, mixture: &ExpertsSpec) -> Result<(), SpecError> {
     let frequency = config.count("moe_layer_freq")?;
     if frequency > 1 {
         return Err(SpecError::field("moe_layer_freq", format!("is {frequency}; supported: 1")));

@@ -21,6 +21,7 @@ pub(super) fn mixture(config: &Config, count: &str, inner: &str, router: RouterS
         },
         router,
         shared: None,
+        shared_scale: 1.0,
         shared_gate: false,
     })
 }

@@ -215,6 +215,7 @@ impl Meta<'_> {
             expert: mlp(inner, false),
             router: RouterSpec { renormalise: true, ..RouterSpec::of(Scoring::Softmax) },
             shared: None,
+            shared_scale: 1.0,
             shared_gate: false,
         }))
     }

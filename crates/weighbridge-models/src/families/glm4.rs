@@ -1,14 +1,17 @@
 //! GLM-4-0414 (transformers' `modeling_glm4.py`): norms before and after each part, fused gate and up, biases on query,
-//! key and value, half of a head turns, neighbours together.
+//! key and value, half of a head turns, neighbours together. GLM-4.5 to 4.7 (<https://arxiv.org/abs/2508.06471>,
+//! transformers' `modeling_glm4_moe.py`): one norm before each part, norms on query and key heads in the larger ones,
+//! experts chosen as by DeepSeek V3, halves of what turns together.
 
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention};
-use super::{Described, Family, SpecError, llama};
+use super::{Described, Family, SpecError, deepseek, llama};
 use crate::parts::{Fusion, Names};
-use crate::spec::{Placement, RopeStyle};
+use crate::spec::{HeadNorm, Placement, RopeStyle, RouterSpec, Scoring};
 
 pub(super) const FAMILY: Family = Family { architecture: "glm4", from_config, from_gguf: None };
+pub(super) const MOE: Family = Family { architecture: "glm4_moe", from_config: moe, from_gguf: None };
 
 const NAMES: Names = Names {
     attention_after: "post_self_attn_layernorm",
@@ -35,4 +38,31 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
         }
     });
     Ok(Described { spec, names: NAMES })
+}
+
+fn moe(config: &Json) -> Result<Described, SpecError> {
+    let defaults = json!({
+        "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "partial_rotary_factor": 0.5, "moe_intermediate_size": 1408,
+        "num_experts_per_tok": 8, "n_routed_experts": 128, "n_shared_experts": 1, "routed_scaling_factor": 1.0,
+        "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "norm_topk_prob": true,
+    });
+    let config = Config::new(config, defaults)?;
+    config.expect("scoring_func", "sigmoid")?;
+    config.expect("topk_method", "noaux_tc")?;
+    let mut spec = config.decoder()?;
+    let head_norm = config.flag("use_qk_norm")?.then_some(HeadNorm::Shared);
+    each_attention(&mut spec, |_, attention| {
+        attention.output_bias = false;
+        attention.head_norm = head_norm;
+    });
+    let router = RouterSpec {
+        choice_bias: true,
+        groups: deepseek::groups(&config, 2)?,
+        renormalise: config.flag("norm_topk_prob")?,
+        scale: config.number("routed_scaling_factor")? as f32,
+        ..RouterSpec::of(Scoring::Sigmoid)
+    };
+    let mixture = deepseek::mixture(&config, router)?;
+    deepseek::sparse(&config, &mut spec, &mixture)?;
+    Ok(Described { spec, names: llama::NAMES })
 }

@@ -37,6 +37,7 @@ impl Loader<'_> {
                     self.mlp(index, &shared, [LayerPart::SharedGate, LayerPart::SharedUp, LayerPart::SharedDown])
                 })
                 .transpose()?,
+            shared_scale: f64::from(spec.shared_scale),
             shared_gate: spec
                 .shared_gate
                 .then(|| self.layer_linear(index, LayerPart::SharedSwitch, false))
@@ -94,6 +95,9 @@ impl Loader<'_> {
             return mxfp4(&blocks, &scales, rows).map_err(|source| self.failed(part, source));
         }
         let stored = self.dense(part)?;
+        if self.weights.names.packing == Packing::Stacked {
+            return Ok(stored);
+        }
         stored.t().and_then(|matrix| matrix.contiguous()).map_err(|source| self.failed(part, source))
     }
 
@@ -101,7 +105,7 @@ impl Loader<'_> {
     fn half(&self, both: &Tensor, second: bool) -> Computed<Tensor> {
         let rows = both.dim(0)? / 2;
         let at = usize::from(second);
-        if self.weights.names.packing == (Packing::Transposed { in_turns: false }) {
+        if matches!(self.weights.names.packing, Packing::Stacked | Packing::Transposed { in_turns: false }) {
             return both.narrow(0, at * rows, rows);
         }
         let places: Vec<u32> = (0..rows).map(|row| (2 * row + at) as u32).collect();

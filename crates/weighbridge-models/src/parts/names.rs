@@ -64,6 +64,8 @@ pub(crate) enum Fusion {
 pub(crate) enum Packing {
     /// Like any other.
     Plain,
+    /// Outputs first, with gate above up in one.
+    Stacked,
     /// Inputs first, with gate and up in one, either side by side or in turns.
     Transposed { in_turns: bool },
     /// Blocks of four-bit floats with a scale each, gate and up in turns.
@@ -112,7 +114,7 @@ impl Names {
             (Packing::Plain, _, Kind::Weight) => ".weight",
             (Packing::Plain, _, Kind::Bias) => ".bias",
             (_, _, Kind::Bias) => "_bias",
-            (Packing::Transposed { .. }, _, Kind::Weight) => "",
+            (Packing::Stacked | Packing::Transposed { .. }, _, Kind::Weight) => "",
             (Packing::Mxfp4, ExpertPart::GateUpScales | ExpertPart::DownScales, _) => "_scales",
             (Packing::Mxfp4, ..) => "_blocks",
         }

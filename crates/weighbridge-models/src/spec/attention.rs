@@ -98,6 +98,8 @@ pub struct LatentSpec {
     pub rope: RopeSpec,
     /// What products of query and key are multiplied by.
     pub scale: f32,
+    /// How queries grow with their position.
+    pub temperature: Option<TemperatureSpec>,
     /// Whether the projections from and to the residual stream have biases, that of plain queries aside.
     pub bias: bool,
     /// Epsilon of the norms within.

@@ -53,6 +53,8 @@ pub struct ExpertsSpec {
     pub router: RouterSpec,
     /// One that every token goes through.
     pub shared: Option<MlpSpec>,
+    /// What the shared one's answer is multiplied by; 1 in most.
+    pub shared_scale: f32,
     /// Whether what the shared one gives is multiplied by a learned gate between 0 and 1.
     pub shared_gate: bool,
 }

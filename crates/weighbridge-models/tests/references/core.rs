@@ -20,8 +20,9 @@ pub(crate) struct Digest {
     pub(crate) logsumexp: Vec<f32>,
 }
 
-fn check_family(family: &str) -> Outcome {
-    let Some(folder) = shared(&format!("goldens/core/{family}")) else { return Ok(()) };
+/// Holds the model in a folder of the references against its golden: at once, in chunks of seven and token by token.
+pub(crate) fn check_family(family: &str) -> Outcome {
+    let Some(folder) = shared(family) else { return Ok(()) };
     let golden: Golden = json(&folder.join("golden.json"))?;
     let decoder = load(&Checkpoint::open(&folder)?, Compute::Float32)?;
     for (prompt, tokens) in golden.inputs.iter().enumerate() {
@@ -40,19 +41,22 @@ fn check_family(family: &str) -> Outcome {
     Ok(())
 }
 
+/// A test for each family of a set.
 macro_rules! families {
-    ($($claim:ident: $family:literal,)*) => {
+    ($set:literal: $($claim:ident: $family:literal,)*) => {
         $(
             #[test]
             fn $claim() -> Outcome {
-                check_family($family)
+                check_family(concat!($set, "/", $family))
             }
         )*
     };
 }
 
+pub(crate) use families;
+
 // Each is computed as by transformers, at once, in chunks of seven and token by token.
-families! {
+families! { "goldens/core":
     llama_with_its_third_generations_rope: "llama",
     linear_rope_biases_and_a_tied_head: "llama_linear",
     a_dynamic_rope_base_however_the_prompt_is_cut: "llama_dynamic",

@@ -11,5 +11,6 @@ mod gguf;
 mod lora;
 mod quantise;
 mod real;
+mod stretch;
 mod support;
 mod vocabularies;
