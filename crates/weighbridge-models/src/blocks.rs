@@ -2,6 +2,7 @@
 //! to check against the papers, exact enough to be the oracle of faster ones.
 
 pub(crate) mod attention;
+pub(crate) mod delta;
 pub(crate) mod embedding;
 pub(crate) mod experts;
 pub(crate) mod feed_forward;

@@ -1,4 +1,4 @@
-//! Keys and values of the tokens that a sequence has been through.
+//! Keys and values of the tokens that a sequence has been through, and the memory of layers that keep one instead.
 
 use std::ops::Range;
 
@@ -21,11 +21,23 @@ pub struct KvCache {
     context: usize,
 }
 
-/// Keys and values of one layer; no room before the first token.
+/// Keys and values of one layer, or its state; neither before the first token.
 #[derive(Debug)]
 pub(crate) struct LayerCache {
     shape: CacheShape,
     room: Option<Room>,
+    state: Option<State>,
+    /// The state after the step under way, which counts once all layers are through.
+    next: Option<State>,
+}
+
+/// What a layer of fixed memory keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    /// What the last tokens gave its convolution.
+    pub(crate) tail: Vec<f32>,
+    /// Of each head, side by side.
+    pub(crate) memory: Vec<f32>,
 }
 
 /// What a token leaves in a layer's cache.
@@ -35,6 +47,8 @@ struct CacheShape {
     head_dim: usize,
     /// Whether there are values beside the keys; a latent row serves as both.
     values: bool,
+    /// Numbers of its state.
+    state: usize,
 }
 
 /// `[kv_heads, capacity, head_dim]` each.
@@ -64,6 +78,9 @@ impl KvCache {
     pub fn clear(&mut self) {
         self.tokens = 0;
         self.announced = 0;
+        for layer in &mut self.layers {
+            (layer.state, layer.next) = (None, None);
+        }
     }
 
     /// Says how many tokens the prompt has in all, before it comes in several steps.
@@ -79,7 +96,8 @@ impl KvCache {
     pub fn bytes(&self) -> u64 {
         let rooms = self.layers.iter().filter_map(|layer| layer.room.as_ref());
         let numbers = |room: &Room| room.keys.elem_count() + room.values.as_ref().map_or(0, Tensor::elem_count);
-        rooms.map(|room| 4 * numbers(room) as u64).sum()
+        let states: u64 = self.layers.iter().filter_map(|layer| layer.state.as_ref()).map(State::bytes).sum();
+        states + rooms.map(|room| 4 * numbers(room) as u64).sum::<u64>()
     }
 
     /// The length that rotary frequencies go by while `tokens` more are computed.
@@ -97,6 +115,7 @@ impl KvCache {
     pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
         let needed = self.tokens + tokens;
         for layer in &mut self.layers {
+            layer.next = None;
             layer.reserve(self.tokens, needed, self.context)?;
         }
         Ok(())
@@ -109,29 +128,44 @@ impl KvCache {
     /// Counts the tokens that a step has written to every layer.
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.tokens += tokens;
+        for layer in &mut self.layers {
+            layer.state = layer.next.take().or(layer.state.take());
+        }
+    }
+}
+
+impl State {
+    fn bytes(&self) -> u64 {
+        4 * (self.tail.len() + self.memory.len()) as u64
     }
 }
 
 impl CacheShape {
     fn of(spec: &MixerSpec) -> Self {
         match spec {
-            MixerSpec::Attention(spec) => Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true },
-            MixerSpec::Latent(spec) => Self { kv_heads: 1, head_dim: spec.cached_width(), values: false },
+            MixerSpec::Attention(spec) => {
+                Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true, state: 0 }
+            }
+            MixerSpec::Latent(spec) => Self { kv_heads: 1, head_dim: spec.cached_width(), values: false, state: 0 },
+            MixerSpec::Delta(spec) => Self { kv_heads: 0, head_dim: 0, values: false, state: spec.state_width() },
         }
     }
 }
 
 impl LayerCache {
     fn new(spec: &MixerSpec) -> Self {
-        Self { shape: CacheShape::of(spec), room: None }
+        Self { shape: CacheShape::of(spec), room: None, state: None, next: None }
     }
 
     fn reserve(&mut self, held: usize, needed: usize, context: usize) -> Result<()> {
+        if self.shape.kv_heads == 0 {
+            return Ok(());
+        }
         let capacity = self.room.as_ref().map_or(Ok(0), |room| room.keys.dim(1))?;
         if needed <= capacity {
             return Ok(());
         }
-        let CacheShape { kv_heads, head_dim, values } = self.shape;
+        let CacheShape { kv_heads, head_dim, values, .. } = self.shape;
         let shape = (kv_heads, needed.max((2 * capacity).max(TOKENS_MIN).min(context)), head_dim);
         let grown = |old: Option<&Tensor>| {
             let new = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
@@ -167,6 +201,16 @@ impl LayerCache {
     /// `[kv_heads, positions, head_dim]`, a view.
     pub(crate) fn values(&self, positions: &Range<usize>) -> Result<Tensor> {
         self.value_room()?.narrow(1, positions.start, positions.len())
+    }
+
+    /// The state that the tokens before this step have left.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// Takes the state that this step leaves.
+    pub(crate) fn keep(&mut self, state: State) {
+        self.next = Some(state);
     }
 
     fn value_room(&self) -> Result<&Tensor> {

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::blocks::attention::Attention;
+use crate::blocks::delta::Delta;
 use crate::blocks::embedding::Embedding;
 use crate::blocks::feed_forward::FeedForward;
 use crate::blocks::latent::Latent;
@@ -89,6 +90,7 @@ pub(crate) struct Layer {
 pub(crate) enum Mixer {
     Attention(Attention),
     Latent(Latent),
+    Delta(Delta),
 }
 
 impl Decoder {
@@ -179,6 +181,7 @@ impl Layer {
         let mixed = match &self.mixer {
             Mixer::Attention(attention) => attention.forward(&normed, turns, views, cache, step.past)?,
             Mixer::Latent(latent) => latent.forward(&normed, turns, views, cache, step.past)?,
+            Mixer::Delta(delta) => delta.forward(&normed, cache)?,
         };
         let mixed = scaled(optional(self.attention_after.as_ref(), &mixed)?, self.residual_scale)?;
         if self.is_parallel {

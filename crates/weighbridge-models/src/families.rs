@@ -6,12 +6,14 @@
 mod cohere;
 mod config;
 mod deepseek;
+mod delta;
 mod experts;
 mod gemma;
 mod gguf;
 mod glm4;
 mod gpt_oss;
 mod granite;
+mod kimi;
 mod llama;
 mod llama4;
 mod minimax;
@@ -22,6 +24,7 @@ mod mixtral;
 mod olmo;
 mod phi;
 mod qwen;
+mod qwen_delta;
 mod rope;
 mod smollm3;
 
@@ -97,6 +100,9 @@ const FAMILIES: &[Family] = &[
     qwen::QWEN3,
     qwen::QWEN3_MOE,
     qwen::QWEN3MOE,
+    qwen_delta::NEXT,
+    qwen_delta::QWEN3_5,
+    kimi::LINEAR,
     cohere::COHERE,
     cohere::COHERE2,
     cohere::COHERE2_MOE,

@@ -40,8 +40,9 @@ pub use load::LoadProgress;
 pub use logits::Logits;
 pub use quantise::{QuantizeError, Quantized, QuantizedType, UnknownType, quantize};
 pub use spec::{
-    Activation, AttentionSpec, DecoderSpec, ExpertsSpec, FeedForwardSpec, GroupsSpec, HeadNorm, LatentSpec, LayerSpec,
-    MixerSpec, MlpSpec, Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring, Span, TemperatureSpec,
+    Activation, AttentionSpec, DecoderSpec, DeltaKind, DeltaSpec, ExpertsSpec, FeedForwardSpec, GroupsSpec, HeadNorm,
+    LatentSpec, LayerSpec, MixerSpec, MlpSpec, Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring,
+    Span, TemperatureSpec,
 };
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightError;

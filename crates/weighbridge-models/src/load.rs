@@ -1,5 +1,6 @@
 //! From stored tensors to a decoder.
 
+mod delta;
 mod experts;
 mod mixer;
 

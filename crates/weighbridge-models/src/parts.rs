@@ -1,6 +1,7 @@
 //! The weights of a decoder: which there are, what shape each has, and where a checkpoint keeps it.
 
 mod names;
+pub(crate) mod own;
 mod shape;
 
 pub(crate) use self::names::{Fusion, Names, Packing, Place};
@@ -16,6 +17,8 @@ pub(crate) enum Part {
     Layer(usize, LayerPart, Kind),
     /// Of the layer and the expert of these numbers.
     Expert(usize, usize, ExpertPart, Kind),
+    /// Of the layer of this number, by the name that it has in every checkpoint.
+    Own(usize, &'static str),
 }
 
 /// A matrix or its bias, a norm's weight or its bias.
@@ -125,7 +128,10 @@ impl List<'_> {
                 self.linear(LayerPart::Output, attention.output_bias);
             }
             MixerSpec::Latent(latent) => self.latent(latent),
+            MixerSpec::Delta(_) => {}
         }
+        let own = own::of_layer(self.spec, layer, self.names);
+        self.parts.extend(own.into_iter().map(|(name, _)| Part::Own(self.index, name)));
         self.norm_if(layer.placement.after(), LayerPart::AttentionAfter);
         self.norm_if(layer.placement.before_feed_forward(), LayerPart::FeedForwardNorm);
         self.feed_forward(&layer.feed_forward);

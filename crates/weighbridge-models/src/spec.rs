@@ -4,10 +4,12 @@
 //! families. What differs between layers is a list, never an `if` on a layer's number.
 
 mod attention;
+mod delta;
 mod feed_forward;
 mod rope;
 
 pub use self::attention::{AttentionSpec, HeadNorm, LatentSpec, MixerSpec, Span, TemperatureSpec};
+pub use self::delta::{DeltaKind, DeltaSpec};
 pub use self::feed_forward::{Activation, ExpertsSpec, FeedForwardSpec, GroupsSpec, MlpSpec, RouterSpec, Scoring};
 pub use self::rope::{RopeScaling, RopeSpec, RopeStyle};
 
@@ -115,5 +117,10 @@ impl DecoderSpec {
     /// Bytes that one token takes in a cache of float32 keys and values.
     pub fn kv_bytes_per_token(&self) -> u64 {
         self.layers.iter().map(|layer| 4 * layer.mixer.cached_width() as u64).sum()
+    }
+
+    /// Bytes that a sequence takes in a cache however many tokens it has.
+    pub fn state_bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| 4 * layer.mixer.state_width() as u64).sum()
     }
 }

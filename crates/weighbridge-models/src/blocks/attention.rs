@@ -1,7 +1,7 @@
 //! Grouped-query attention (<https://arxiv.org/abs/2305.13245>) over a cache of keys and values.
 
 use candle_core::{D, Device, Result, Tensor};
-use candle_nn::ops::softmax_last_dim;
+use candle_nn::ops::{sigmoid, softmax_last_dim};
 
 use super::linear::Linear;
 use super::mask::View;
@@ -41,8 +41,10 @@ impl Attention {
     ) -> Result<Tensor> {
         let AttentionSpec { heads, kv_heads, head_dim, .. } = self.spec;
         let tokens = x.dim(0)?;
-        let query = self.heads(&self.query, x, heads, self.query_norm.as_ref(), self.query_weight.as_ref(), turns)?;
-        let key = self.heads(&self.key, x, kv_heads, self.key_norm.as_ref(), self.key_weight.as_ref(), turns)?;
+        let (query, gate) = self.query_and_gate(x)?;
+        let query = self.heads(query, heads, self.query_norm.as_ref(), self.query_weight.as_ref(), turns)?;
+        let key = self.key.forward(x)?;
+        let key = self.heads(key, kv_heads, self.key_norm.as_ref(), self.key_weight.as_ref(), turns)?;
         let value = by_heads(&self.clipped(self.value.forward(x)?)?, kv_heads, head_dim)?;
         cache.write(&key.squeeze(0)?, &value.squeeze(0)?, past)?;
 
@@ -58,14 +60,27 @@ impl Attention {
             [all] => all.clone(),
             pieces => Tensor::cat(pieces, 0)?,
         };
+        let seen = gate.map_or(Ok(seen.clone()), |gate| seen * sigmoid(&gate)?)?;
         self.output.forward(&seen)
+    }
+
+    /// Queries, and what attention is multiplied by before the sigmoid: `[tokens, heads · head_dim]` both.
+    fn query_and_gate(&self, x: &Tensor) -> Result<(Tensor, Option<Tensor>)> {
+        let AttentionSpec { heads, head_dim, gated, .. } = self.spec;
+        let query = self.query.forward(x)?;
+        if !gated {
+            return Ok((query, None));
+        }
+        let tokens = x.dim(0)?;
+        let both = query.reshape((tokens, heads, 2, head_dim))?;
+        let part = |index| both.narrow(2, index, 1)?.contiguous()?.reshape((tokens, heads * head_dim));
+        Ok((part(0)?, Some(part(1)?)))
     }
 
     /// Queries or keys, normalised and turned: `[1, heads, tokens, head_dim]`.
     fn heads(
         &self,
-        projection: &Linear,
-        x: &Tensor,
+        x: Tensor,
         heads: usize,
         norm: Option<&Norm>,
         weight: Option<&Tensor>,
@@ -75,7 +90,7 @@ impl Attention {
             (Some(norm), Some(kind)) if when.contains(&kind) => norm.forward(&x),
             _ => Ok(x),
         };
-        let x = normed(&[HeadNorm::Whole], projection.forward(x)?)?;
+        let x = normed(&[HeadNorm::Whole], x)?;
         let x = by_heads(&self.clipped(x)?, heads, self.spec.head_dim)?;
         let x = normed(&[HeadNorm::Shared, HeadNorm::Each], x)?;
         let x = weight.map_or_else(|| Ok(x.clone()), |weight| x.broadcast_mul(weight))?;

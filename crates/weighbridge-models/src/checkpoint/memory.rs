@@ -19,7 +19,10 @@ pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, treatment: &Treatmen
     let parts = weights.check(spec).unwrap_or_default();
     let held = |part, stored| weight(part, treatment.held(part, stored, &weights.names, spec));
     let held: u64 = parts.iter().map(|(part, stored)| held(*part, stored)).sum();
+    // A step computes the next state beside the one there is.
+    let states = 2 * spec.state_bytes();
     held + treatment.adapter.as_deref().map_or(0, Adapter::bytes)
+        + states
         + spec.kv_bytes_per_token() * u64::from(context)
         + workspace(spec, u64::from(context))
 }

@@ -35,6 +35,13 @@ impl Config {
         self.may_turn_in_part
     }
 
+    /// The same with another value of a field.
+    pub(super) fn with(&self, field: &str, value: Json) -> Self {
+        let mut fields = self.fields.clone();
+        fields.insert(field.to_owned(), value);
+        Self { fields, may_turn_in_part: self.may_turn_in_part }
+    }
+
     /// A field that is there and not null.
     pub(super) fn get(&self, field: &str) -> Option<&Json> {
         self.fields.get(field).filter(|value| !value.is_null())
@@ -245,6 +252,7 @@ impl Config {
             score_cap: None,
             temperature: None,
             sinks: false,
+            gated: false,
         })
     }
 }

@@ -64,7 +64,8 @@ fn defaults(own: Json) -> Json {
 }
 
 pub(super) fn described(config: &Config, router: RouterSpec) -> Result<Described, SpecError> {
-    let mut spec = config.decoder()?;
+    // Latent attention has widths of its own; those of the attention that it replaces are not to be checked.
+    let mut spec = config.with("head_dim", json!(2)).with("num_key_value_heads", json!(1)).decoder()?;
     let latent = latent(config, spec.context)?;
     for layer in &mut spec.layers {
         layer.mixer = MixerSpec::Latent(latent.clone());
@@ -89,7 +90,7 @@ fn latent(config: &Config, context: usize) -> Result<LatentSpec, SpecError> {
         rope_dim,
         value_dim: config.size("v_head_dim")?,
         scale: (scale * stretched(config, &rope.scaling)?) as f32,
-        rope,
+        rope: Some(rope),
         temperature: None,
         bias: config.flag("attention_bias")?,
         norm_eps: INNER_EPS,

@@ -45,6 +45,7 @@ pub(crate) const NAMES: Names = Names {
     shared_down: "ffn_down_shexp",
     shared_switch: "ffn_gate_inp_shexp",
     qkv: Fusion::Apart,
+    delta: Fusion::Apart,
     gate_up: Fusion::Apart,
     packing: Packing::Plain,
 };
@@ -136,6 +137,7 @@ impl Meta<'_> {
             score_cap: None,
             temperature: None,
             sinks: false,
+            gated: false,
         })
     }
 

@@ -47,6 +47,7 @@ pub(super) const NAMES: Names = Names {
     shared_down: "mlp.shared_experts.down_proj",
     shared_switch: "mlp.shared_expert_gate",
     qkv: Fusion::Apart,
+    delta: Fusion::Apart,
     gate_up: Fusion::Apart,
     packing: Packing::Plain,
 };

@@ -28,7 +28,8 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     let strength = rope::extra(&config, "llama_4_scaling_beta")?;
     for layer in &mut spec.layers {
         if let (MixerSpec::Latent(latent), Some(strength)) = (&mut layer.mixer, strength) {
-            let RopeScaling::Yarn { original_context, .. } = latent.rope.scaling else {
+            let Some(&RopeScaling::Yarn { original_context, .. }) = latent.rope.as_ref().map(|rope| &rope.scaling)
+            else {
                 let problem = "is there without a rope of type `yarn`, whose original context it counts by";
                 return Err(SpecError::field("llama_4_scaling_beta", problem));
             };

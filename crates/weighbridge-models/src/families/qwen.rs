@@ -18,7 +18,7 @@ pub(super) const QWEN3_MOE: Family = Family { architecture: "qwen3_moe", from_co
 pub(super) const QWEN3MOE: Family =
     Family { architecture: "qwen3moe", from_config: qwen3_moe, from_gguf: Some(qwen3_moe_gguf) };
 
-const QWEN2_MOE_NAMES: Names = Names {
+pub(super) const QWEN2_MOE_NAMES: Names = Names {
     shared_gate: "mlp.shared_expert.gate_proj",
     shared_up: "mlp.shared_expert.up_proj",
     shared_down: "mlp.shared_expert.down_proj",
@@ -107,13 +107,17 @@ fn windows<F: Fn(usize) -> bool>(
     Ok(())
 }
 
-fn mixture(config: &Config) -> Result<crate::spec::ExpertsSpec, SpecError> {
+pub(super) fn mixture(config: &Config) -> Result<crate::spec::ExpertsSpec, SpecError> {
     let router = RouterSpec { renormalise: config.flag("norm_topk_prob")?, ..RouterSpec::of(Scoring::Softmax) };
     experts::mixture(config, "num_experts", "moe_intermediate_size", router)
 }
 
 /// Experts in every layer that `mlp_only_layers` does not name and `decoder_sparse_step` divides.
-fn sparse(config: &Config, spec: &mut DecoderSpec, mixture: &crate::spec::ExpertsSpec) -> Result<(), SpecError> {
+pub(super) fn sparse(
+    config: &Config,
+    spec: &mut DecoderSpec,
+    mixture: &crate::spec::ExpertsSpec,
+) -> Result<(), SpecError> {
     let dense = config.numbers("mlp_only_layers")?.unwrap_or_default();
     let step = config.size("decoder_sparse_step")?;
     experts::place(spec, mixture, |index| !dense.contains(&(index as u64)) && (index + 1).is_multiple_of(step));

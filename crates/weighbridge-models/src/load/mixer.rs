@@ -16,6 +16,7 @@ impl Loader<'_> {
         match spec {
             MixerSpec::Attention(spec) => self.attention(index, spec).map(Mixer::Attention),
             MixerSpec::Latent(spec) => self.latent(index, spec).map(Mixer::Latent),
+            MixerSpec::Delta(spec) => self.delta(index, spec).map(Mixer::Delta),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a container calls the weights, and which share a tensor.
 
-use super::{ExpertPart, Kind, LayerPart, Part};
+use super::{ExpertPart, Kind, LayerPart, Part, own};
 use crate::spec::DecoderSpec;
 
 /// What a container calls the weights. A bias is called like its matrix, with `bias` for `weight`. In the names of
@@ -45,6 +45,8 @@ pub(crate) struct Names {
     pub(crate) shared_switch: &'static str,
     /// How query, key and value are stored.
     pub(crate) qkv: Fusion,
+    /// How the projections of a delta net are stored.
+    pub(crate) delta: Fusion,
     /// How gate and up are stored, those of experts aside.
     pub(crate) gate_up: Fusion,
     /// How experts are stored.
@@ -94,6 +96,7 @@ impl Names {
     pub(crate) fn of(&self, part: Part) -> String {
         let suffix = |kind| if kind == Kind::Weight { "weight" } else { "bias" };
         match part {
+            Part::Own(layer, name) => format!("{}.{layer}.{name}", self.layer),
             Part::Embedding => format!("{}.weight", self.embedding),
             Part::FinalNorm(kind) => format!("{}.{}", self.final_norm, suffix(kind)),
             Part::Head(kind) => format!("{}.{}", self.head, suffix(kind)),
@@ -150,6 +153,9 @@ impl Names {
 
     /// The shape of a weight as it is stored, whatever it shares a tensor with.
     pub(crate) fn shape(&self, part: Part, spec: &DecoderSpec) -> Vec<usize> {
+        if let Part::Own(layer, name) = part {
+            return own::shape(spec, layer, name, self);
+        }
         let is_transposed = matches!(self.packing, Packing::Transposed { .. });
         part.shape(spec, is_transposed, self.packing == Packing::Mxfp4)
     }

@@ -11,6 +11,8 @@ impl Part {
     pub(crate) fn shape(self, spec: &DecoderSpec, is_transposed: bool, is_mxfp4: bool) -> Vec<usize> {
         let hidden = spec.hidden;
         match self {
+            // Its table knows.
+            Self::Own(..) => vec![],
             Self::Embedding | Self::Head(Kind::Weight) => vec![spec.vocabulary, hidden],
             Self::Head(Kind::Bias) => vec![spec.vocabulary],
             Self::FinalNorm(_) => vec![hidden],
@@ -92,6 +94,7 @@ fn attention(spec: &AttentionSpec, part: LayerPart, hidden: usize) -> Vec<usize>
         _ => vec![spec.head_dim],
     };
     match part {
+        LayerPart::Query if spec.gated => vec![2 * spec.query_width(), hidden],
         LayerPart::Query => vec![spec.query_width(), hidden],
         LayerPart::Key | LayerPart::Value => vec![spec.kv_width(), hidden],
         LayerPart::Output => vec![hidden, spec.query_width()],

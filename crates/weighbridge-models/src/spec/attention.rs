@@ -1,6 +1,6 @@
 //! How tokens look at each other.
 
-use super::RopeSpec;
+use super::{DeltaSpec, RopeSpec};
 
 /// What mixes the tokens of a layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -9,6 +9,8 @@ pub enum MixerSpec {
     Attention(AttentionSpec),
     /// Attention over compressed keys and values.
     Latent(LatentSpec),
+    /// A memory of fixed size in place of keys and values.
+    Delta(DeltaSpec),
 }
 
 /// Grouped-query attention.
@@ -40,6 +42,9 @@ pub struct AttentionSpec {
     pub temperature: Option<TemperatureSpec>,
     /// Whether each query head has a learned score that takes attention and gives nothing.
     pub sinks: bool,
+    /// Whether what attention gives is multiplied by a gate between 0 and 1, which each query head's projection gives
+    /// behind the query.
+    pub gated: bool,
 }
 
 /// How queries and keys are normalised.
@@ -94,8 +99,8 @@ pub struct LatentSpec {
     pub rope_dim: usize,
     /// Width of a head's value.
     pub value_dim: usize,
-    /// How positions enter.
-    pub rope: RopeSpec,
+    /// How positions enter, if they do.
+    pub rope: Option<RopeSpec>,
     /// What products of query and key are multiplied by.
     pub scale: f32,
     /// How queries grow with their position.
@@ -136,6 +141,7 @@ impl MixerSpec {
         match self {
             Self::Attention(spec) => spec.heads,
             Self::Latent(spec) => spec.heads,
+            Self::Delta(spec) => spec.value_heads,
         }
     }
 
@@ -144,6 +150,7 @@ impl MixerSpec {
         match self {
             Self::Attention(spec) => spec.query_width(),
             Self::Latent(spec) => spec.heads * spec.cached_width(),
+            Self::Delta(spec) => spec.channels(),
         }
     }
 
@@ -152,6 +159,15 @@ impl MixerSpec {
         match self {
             Self::Attention(spec) => 2 * spec.kv_width(),
             Self::Latent(spec) => spec.cached_width(),
+            Self::Delta(_) => 0,
+        }
+    }
+
+    /// Numbers that a sequence leaves in the cache however many tokens it has.
+    pub fn state_width(&self) -> usize {
+        match self {
+            Self::Attention(_) | Self::Latent(_) => 0,
+            Self::Delta(spec) => spec.state_width(),
         }
     }
 
@@ -159,7 +175,8 @@ impl MixerSpec {
     pub fn rope(&self) -> Option<&RopeSpec> {
         match self {
             Self::Attention(spec) => spec.rope.as_ref(),
-            Self::Latent(spec) => Some(&spec.rope),
+            Self::Latent(spec) => spec.rope.as_ref(),
+            Self::Delta(_) => None,
         }
     }
 
@@ -167,7 +184,7 @@ impl MixerSpec {
     pub fn span(&self) -> Span {
         match self {
             Self::Attention(spec) => spec.span,
-            Self::Latent(_) => Span::Full,
+            Self::Latent(_) | Self::Delta(_) => Span::Full,
         }
     }
 }
