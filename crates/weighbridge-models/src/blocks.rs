@@ -10,9 +10,11 @@ pub(crate) mod latent;
 pub(crate) mod linear;
 pub(crate) mod mask;
 pub(crate) mod norm;
+pub(crate) mod per_layer;
 pub(crate) mod rope;
 pub(crate) mod router;
 pub(crate) mod single;
+pub(crate) mod streams;
 
 use candle_core::{Result, Tensor};
 

@@ -143,6 +143,9 @@ impl State {
 impl CacheShape {
     fn of(spec: &MixerSpec) -> Self {
         match spec {
+            MixerSpec::Attention(spec) if !spec.keys_values.has_keys() => {
+                Self { kv_heads: 0, head_dim: 0, values: false, state: 0 }
+            }
             MixerSpec::Attention(spec) => {
                 Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true, state: 0 }
             }

@@ -12,10 +12,12 @@ use crate::blocks::linear::Linear;
 use crate::blocks::mask;
 use crate::blocks::mask::View;
 use crate::blocks::norm::Norm;
+use crate::blocks::per_layer::{RowGate, Rows as LayerRows};
 use crate::blocks::rope::Rope;
 use crate::blocks::rope::Turns;
 use crate::blocks::scaled;
-use crate::cache::KvCache;
+use crate::blocks::streams::{Ends, Laurel, Streams};
+use crate::cache::{KvCache, LayerCache};
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
 
@@ -57,6 +59,10 @@ pub enum Rows {
 pub struct Decoder {
     pub(crate) spec: DecoderSpec,
     pub(crate) embedding: Embedding,
+    /// A row for each token and layer.
+    pub(crate) rows: Option<LayerRows>,
+    /// From one residual stream to several and back.
+    pub(crate) ends: Option<Ends>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) final_norm: Norm,
     pub(crate) head: Linear,
@@ -79,6 +85,16 @@ pub(crate) struct Layer {
     pub(crate) is_parallel: bool,
     /// What both parts are multiplied by.
     pub(crate) residual_scale: f64,
+    /// What goes around attention beside the residual stream.
+    pub(crate) laurel: Option<Laurel>,
+    /// How it changes the streams, where there are several.
+    pub(crate) streams: Option<Streams>,
+    /// What it does with each token's row.
+    pub(crate) rows: Option<RowGate>,
+    /// What leaves the layer is multiplied by this.
+    pub(crate) output_scale: f64,
+    /// The layer whose cache it reads, mostly itself.
+    pub(crate) cache: usize,
     /// Its place in the decoder's `ropes`, where it has one.
     pub(crate) rope: Option<usize>,
     /// Its place in the decoder's `spans`.
@@ -114,12 +130,15 @@ impl Decoder {
     pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Logits, ComputeError> {
         self.check(tokens, cache)?;
         cache.reserve(tokens.len())?;
-        let step = self.step(tokens.len(), cache)?;
+        let mut step = self.step(tokens.len(), cache)?;
 
         let mut x = scaled(self.embedding.forward(tokens)?, f64::from(self.spec.embedding_scale))?;
+        step.rows = self.rows.as_ref().map(|rows| rows.forward(tokens, &x)).transpose()?;
+        x = self.ends.as_ref().map_or_else(|| Ok(x.clone()), |ends| ends.enter(&x))?;
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, &step, cache, index)?;
         }
+        x = self.ends.as_ref().map_or_else(|| Ok(x.clone()), |ends| ends.leave(&x))?;
         let logits = self.logits(x, rows)?;
         cache.advance(tokens.len());
         Ok(logits)
@@ -144,7 +163,7 @@ impl Decoder {
         let length = cache.rope_length(tokens);
         let turns = self.ropes.iter().map(|rope| rope.turns(past..past + tokens, length)).collect::<Result<_, _>>()?;
         let views = self.spans.iter().map(|&span| mask::views(tokens, past, span)).collect::<Result<_, _>>()?;
-        Ok(Step { past, turns, views })
+        Ok(Step { past, turns, views, rows: None })
     }
 
     fn logits(&self, x: Tensor, rows: Rows) -> candle_core::Result<Logits> {
@@ -169,14 +188,36 @@ struct Step {
     turns: Vec<Turns>,
     /// For each of the decoder's spans.
     views: Vec<Vec<View>>,
+    /// `[tokens, layers, width]`, where there are any.
+    rows: Option<Tensor>,
 }
 
 impl Layer {
-    /// `[tokens, hidden]` to the same.
+    /// `[tokens, hidden]` to the same, or `[streams, tokens, hidden]` where there are several streams.
     fn forward(&self, x: Tensor, step: &Step, cache: &mut KvCache, index: usize) -> candle_core::Result<Tensor> {
+        let cache = cache.layer(self.cache);
+        let Some(streams) = &self.streams else {
+            let x = self.parts(x, step, cache)?;
+            let given = self.of_rows(&x, step, index)?;
+            return scaled(given.map_or_else(|| Ok(x.clone()), |given| &x + given)?, self.output_scale);
+        };
+        let predicted = streams.predict(&x)?;
+        let made = self.parts(streams.active(&predicted)?, step, cache)?;
+        let corrected = streams.correct(&predicted, &made)?;
+        let given = self.of_rows(&streams.shown(&corrected)?, step, index)?;
+        given.map_or_else(|| Ok(corrected.clone()), |given| streams.add_to_others(&corrected, &given))
+    }
+
+    /// What the rows of this layer add.
+    fn of_rows(&self, x: &Tensor, step: &Step, index: usize) -> candle_core::Result<Option<Tensor>> {
+        let (Some(gate), Some(rows)) = (&self.rows, &step.rows) else { return Ok(None) };
+        gate.forward(x, &rows.narrow(1, index, 1)?.squeeze(1)?).map(Some)
+    }
+
+    /// Both parts: `[tokens, hidden]` to the same.
+    fn parts(&self, x: Tensor, step: &Step, cache: &mut LayerCache) -> candle_core::Result<Tensor> {
         let turns = self.rope.map(|rope| &step.turns[rope]);
         let views = &step.views[self.span];
-        let cache = cache.layer(index);
         let normed = optional(self.attention_norm.as_ref(), &x)?;
         let mixed = match &self.mixer {
             Mixer::Attention(attention) => attention.forward(&normed, turns, views, cache, step.past)?,
@@ -185,10 +226,13 @@ impl Layer {
         };
         let mixed = scaled(optional(self.attention_after.as_ref(), &mixed)?, self.residual_scale)?;
         if self.is_parallel {
-            return (x + mixed)? + scaled(self.feed_forward.forward(&normed)?, self.residual_scale)?;
+            return (&x + mixed)? + scaled(self.feed_forward.forward(&normed, &x)?, self.residual_scale)?;
         }
-        let x = (x + mixed)?;
-        let given = self.feed_forward.forward(&optional(self.feed_forward_norm.as_ref(), &x)?)?;
+        let mut x = (x + mixed)?;
+        if let Some(laurel) = &self.laurel {
+            x = ((x + laurel.forward(&normed)?)? * 0.5_f64.sqrt())?;
+        }
+        let given = self.feed_forward.forward(&optional(self.feed_forward_norm.as_ref(), &x)?, &x)?;
         x + scaled(optional(self.feed_forward_after.as_ref(), &given)?, self.residual_scale)?
     }
 }

@@ -9,6 +9,8 @@ mod deepseek;
 mod delta;
 mod experts;
 mod gemma;
+mod gemma3n;
+mod gemma4;
 mod gguf;
 mod glm4;
 mod gpt_oss;
@@ -113,6 +115,9 @@ const FAMILIES: &[Family] = &[
     gemma::GEMMA2,
     gemma::GEMMA3,
     gemma::GEMMA3_GGUF,
+    gemma3n::TEXT,
+    gemma4::TEXT,
+    gemma4::GEMMA4,
     olmo::OLMO,
     olmo::OLMO2,
     olmo::OLMO3,

@@ -41,8 +41,8 @@ pub use logits::Logits;
 pub use quantise::{QuantizeError, Quantized, QuantizedType, UnknownType, quantize};
 pub use spec::{
     Activation, AttentionSpec, DecoderSpec, DeltaKind, DeltaSpec, ExpertsSpec, FeedForwardSpec, GroupsSpec, HeadNorm,
-    LatentSpec, LayerSpec, MixerSpec, MlpSpec, Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring,
-    Span, TemperatureSpec,
+    KeysValues, LatentSpec, LayerSpec, MixerSpec, MlpSpec, Norm, PerLayerSpec, Placement, RopeScaling, RopeSpec,
+    RopeStyle, RouterSpec, Scoring, Span, StreamsSpec, TemperatureSpec,
 };
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightError;

@@ -2,6 +2,7 @@
 
 mod delta;
 mod experts;
+mod extras;
 mod mixer;
 
 use std::sync::Arc;
@@ -80,7 +81,9 @@ impl Loader<'_> {
             Matrix::Dense(table) => Embedding::Dense(table),
             Matrix::Packed(table) => Embedding::Packed(table),
         };
-        Ok(Decoder { spec: self.spec.clone(), embedding, layers, final_norm, head, ropes, spans })
+        let rows = self.spec.per_layer.map(|rows| self.rows(rows)).transpose()?;
+        let ends = self.spec.streams.map(|streams| self.ends(streams)).transpose()?;
+        Ok(Decoder { spec: self.spec.clone(), embedding, rows, ends, layers, final_norm, head, ropes, spans })
     }
 
     fn layer(&mut self, index: usize, ropes: &mut Vec<Rope>, spans: &mut Vec<Span>) -> Result<Layer, WeightError> {
@@ -98,10 +101,16 @@ impl Loader<'_> {
                     FeedForward::Dense(self.mlp(index, mlp, [LayerPart::Gate, LayerPart::Up, LayerPart::Down])?)
                 }
                 FeedForwardSpec::Experts(experts) => FeedForward::Experts(self.experts(index, experts)?),
+                FeedForwardSpec::Beside(mlp, experts) => FeedForward::Beside(self.beside(index, mlp, experts)?),
             },
             feed_forward_after: self.layer_norm(placement.after(), index, LayerPart::FeedForwardAfter)?,
             is_parallel: placement == Placement::Parallel,
             residual_scale: f64::from(spec.residual_scale),
+            laurel: spec.laurel.map(|_| self.laurel(index)).transpose()?,
+            streams: self.spec.streams.map(|streams| self.streams(index, streams)).transpose()?,
+            rows: self.spec.per_layer.map(|rows| self.row_gate(index, rows)).transpose()?,
+            output_scale: if spec.output_scale { self.output_scale(index)? } else { 1.0 },
+            cache: spec.mixer.source().unwrap_or(index),
             rope: rope.map(|rope| place(ropes, |other: &Rope| other.is(rope), || Rope::new(rope.clone()))),
             span: place(spans, |other| *other == span, || span),
         })
@@ -144,6 +153,21 @@ impl Loader<'_> {
         let bias = bias.map(|bias| self.dense(bias)).transpose()?;
         let low_rank = if self.is_merged(part) { None } else { self.low_rank(part)? };
         Ok(matrix.linear(bias).map_err(|source| self.failed(part, source))?.adapted(low_rank))
+    }
+
+    fn own_linear(&mut self, layer: Option<usize>, name: &'static str) -> Result<Linear, WeightError> {
+        self.linear(Part::Own(layer, name), None)
+    }
+
+    fn own_numbers(&mut self, layer: Option<usize>, name: &'static str) -> Result<Vec<f32>, WeightError> {
+        let part = Part::Own(layer, name);
+        let tensor = self.dense(part)?;
+        tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(|source| self.failed(part, source))
+    }
+
+    /// A norm by root mean square, whatever the decoder's norms are.
+    fn own_norm(&mut self, layer: Option<usize>, name: &'static str, eps: f32) -> Result<Norm, WeightError> {
+        Ok(Norm::Rms { weight: self.dense(Part::Own(layer, name))?, eps })
     }
 
     fn matrix(&mut self, part: Part) -> Result<Matrix, WeightError> {

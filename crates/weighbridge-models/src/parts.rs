@@ -5,7 +5,7 @@ pub(crate) mod own;
 mod shape;
 
 pub(crate) use self::names::{Fusion, Names, Packing, Place};
-use crate::spec::{DecoderSpec, FeedForwardSpec, HeadNorm, LatentSpec, LayerSpec, MixerSpec, MlpSpec};
+use crate::spec::{DecoderSpec, ExpertsSpec, FeedForwardSpec, HeadNorm, LatentSpec, LayerSpec, MixerSpec, MlpSpec};
 
 /// One weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +17,8 @@ pub(crate) enum Part {
     Layer(usize, LayerPart, Kind),
     /// Of the layer and the expert of these numbers.
     Expert(usize, usize, ExpertPart, Kind),
-    /// Of the layer of this number, by the name that it has in every checkpoint.
-    Own(usize, &'static str),
+    /// Of the layer of this number or of the decoder, by the name that it has in every checkpoint.
+    Own(Option<usize>, &'static str),
 }
 
 /// A matrix or its bias, a norm's weight or its bias.
@@ -83,6 +83,7 @@ impl Part {
     /// Every weight that a decoder of this spec has, in the order in which they are used.
     pub(crate) fn all(spec: &DecoderSpec, names: &Names) -> Vec<Self> {
         let mut parts = vec![Self::Embedding];
+        parts.extend(own::of_decoder(spec).into_iter().map(|(name, _)| Self::Own(None, name)));
         for (index, layer) in spec.layers.iter().enumerate() {
             List { spec, names, index, parts: &mut parts }.layer(layer);
         }
@@ -115,12 +116,18 @@ impl List<'_> {
         self.norm_if(layer.placement.before(), LayerPart::AttentionNorm);
         match &layer.mixer {
             MixerSpec::Attention(attention) => {
-                for part in [LayerPart::Query, LayerPart::Key, LayerPart::Value] {
-                    self.linear(part, attention.qkv_bias);
+                let has_keys = attention.keys_values.has_keys();
+                self.linear(LayerPart::Query, attention.qkv_bias);
+                for (part, is_there) in
+                    [(LayerPart::Key, has_keys), (LayerPart::Value, attention.keys_values.has_values())]
+                {
+                    if is_there {
+                        self.linear(part, attention.qkv_bias);
+                    }
                 }
                 if attention.head_norm.is_some_and(|kind| kind != HeadNorm::AfterRope) {
                     self.norm_if(true, LayerPart::QueryNorm);
-                    self.norm_if(true, LayerPart::KeyNorm);
+                    self.norm_if(has_keys, LayerPart::KeyNorm);
                 }
                 if attention.sinks {
                     self.push(LayerPart::Sinks, Kind::Weight);
@@ -131,7 +138,7 @@ impl List<'_> {
             MixerSpec::Delta(_) => {}
         }
         let own = own::of_layer(self.spec, layer, self.names);
-        self.parts.extend(own.into_iter().map(|(name, _)| Part::Own(self.index, name)));
+        self.parts.extend(own.into_iter().map(|(name, _)| Part::Own(Some(self.index), name)));
         self.norm_if(layer.placement.after(), LayerPart::AttentionAfter);
         self.norm_if(layer.placement.before_feed_forward(), LayerPart::FeedForwardNorm);
         self.feed_forward(&layer.feed_forward);
@@ -157,19 +164,27 @@ impl List<'_> {
             FeedForwardSpec::Dense(mlp) => self.mlp(mlp, [LayerPart::Gate, LayerPart::Up, LayerPart::Down]),
             FeedForwardSpec::Experts(experts) => {
                 self.linear(LayerPart::Router, experts.router.bias);
-                if experts.router.choice_bias {
-                    self.push(LayerPart::ChoiceBias, Kind::Weight);
-                }
-                for expert in 0..experts.count {
-                    self.expert(expert, &experts.expert);
-                }
-                if let Some(shared) = &experts.shared {
-                    self.mlp(shared, [LayerPart::SharedGate, LayerPart::SharedUp, LayerPart::SharedDown]);
-                }
-                if experts.shared_gate {
-                    self.push(LayerPart::SharedSwitch, Kind::Weight);
-                }
+                self.experts(experts);
             }
+            FeedForwardSpec::Beside(mlp, experts) => {
+                self.mlp(mlp, [LayerPart::Gate, LayerPart::Up, LayerPart::Down]);
+                self.experts(experts);
+            }
+        }
+    }
+
+    fn experts(&mut self, experts: &ExpertsSpec) {
+        if experts.router.choice_bias {
+            self.push(LayerPart::ChoiceBias, Kind::Weight);
+        }
+        for expert in 0..experts.count {
+            self.expert(expert, &experts.expert);
+        }
+        if let Some(shared) = &experts.shared {
+            self.mlp(shared, [LayerPart::SharedGate, LayerPart::SharedUp, LayerPart::SharedDown]);
+        }
+        if experts.shared_gate {
+            self.push(LayerPart::SharedSwitch, Kind::Weight);
         }
     }
 

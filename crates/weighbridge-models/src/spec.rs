@@ -5,11 +5,13 @@
 
 mod attention;
 mod delta;
+mod extras;
 mod feed_forward;
 mod rope;
 
-pub use self::attention::{AttentionSpec, HeadNorm, LatentSpec, MixerSpec, Span, TemperatureSpec};
+pub use self::attention::{AttentionSpec, HeadNorm, KeysValues, LatentSpec, MixerSpec, Span, TemperatureSpec};
 pub use self::delta::{DeltaKind, DeltaSpec};
+pub use self::extras::{PerLayerSpec, StreamsSpec};
 pub use self::feed_forward::{Activation, ExpertsSpec, FeedForwardSpec, GroupsSpec, MlpSpec, RouterSpec, Scoring};
 pub use self::rope::{RopeScaling, RopeSpec, RopeStyle};
 
@@ -38,6 +40,10 @@ pub struct DecoderSpec {
     pub logit_scale: f32,
     /// Logits are kept within ± this, softly: `cap · tanh(logit / cap)`.
     pub logit_cap: Option<f32>,
+    /// A row for each token and layer, if there are any.
+    pub per_layer: Option<PerLayerSpec>,
+    /// Residual streams, where there are several.
+    pub streams: Option<StreamsSpec>,
     /// From the first to the last.
     pub layers: Vec<LayerSpec>,
 }
@@ -81,6 +87,11 @@ pub struct LayerSpec {
     pub placement: Placement,
     /// What both parts are multiplied by before they are added; 1 in most.
     pub residual_scale: f32,
+    /// The narrowest width of what goes around attention beside the residual stream (LAuReL,
+    /// <https://arxiv.org/abs/2411.07501>), if anything does.
+    pub laurel: Option<usize>,
+    /// Whether what leaves the layer is multiplied by a stored number.
+    pub output_scale: bool,
 }
 
 /// Where the norms of a layer stand.

@@ -16,11 +16,14 @@ use crate::spec::{AttentionSpec, HeadNorm, TemperatureSpec};
 pub(crate) struct Attention {
     pub(crate) spec: AttentionSpec,
     pub(crate) query: Linear,
-    pub(crate) key: Linear,
-    pub(crate) value: Linear,
+    /// Where the layer has keys of its own.
+    pub(crate) key: Option<Linear>,
+    /// Where values have a projection of their own.
+    pub(crate) value: Option<Linear>,
     pub(crate) output: Linear,
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
+    pub(crate) value_norm: Option<Norm>,
     /// Of each head, `[heads, 1, head_dim]`, where each has its own.
     pub(crate) query_weight: Option<Tensor>,
     pub(crate) key_weight: Option<Tensor>,
@@ -43,10 +46,7 @@ impl Attention {
         let tokens = x.dim(0)?;
         let (query, gate) = self.query_and_gate(x)?;
         let query = self.heads(query, heads, self.query_norm.as_ref(), self.query_weight.as_ref(), turns)?;
-        let key = self.key.forward(x)?;
-        let key = self.heads(key, kv_heads, self.key_norm.as_ref(), self.key_weight.as_ref(), turns)?;
-        let value = by_heads(&self.clipped(self.value.forward(x)?)?, kv_heads, head_dim)?;
-        cache.write(&key.squeeze(0)?, &value.squeeze(0)?, past)?;
+        self.write(x, turns, cache, past)?;
 
         let mut query = (query * f64::from(self.spec.scale))?;
         if let Some(temperature) = &self.spec.temperature {
@@ -62,6 +62,18 @@ impl Attention {
         };
         let seen = gate.map_or(Ok(seen.clone()), |gate| seen * sigmoid(&gate)?)?;
         self.output.forward(&seen)
+    }
+
+    /// Writes keys and values, where they are not those of another layer.
+    fn write(&self, x: &Tensor, turns: Option<&Turns>, cache: &mut LayerCache, past: usize) -> Result<()> {
+        let AttentionSpec { kv_heads, head_dim, .. } = self.spec;
+        let Some(key) = &self.key else { return Ok(()) };
+        let key = key.forward(x)?;
+        let value = self.value.as_ref().map_or_else(|| Ok(key.clone()), |value| value.forward(x))?;
+        let key = self.heads(key, kv_heads, self.key_norm.as_ref(), self.key_weight.as_ref(), turns)?;
+        let value = by_heads(&self.clipped(value)?, kv_heads, head_dim)?;
+        let value = self.value_norm.as_ref().map_or_else(|| Ok(value.clone()), |norm| norm.forward(&value))?;
+        cache.write(&key.squeeze(0)?, &value.squeeze(0)?, past)
     }
 
     /// Queries, and what attention is multiplied by before the sigmoid: `[tokens, heads · head_dim]` both.

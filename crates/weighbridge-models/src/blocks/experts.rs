@@ -22,6 +22,8 @@ pub(crate) struct Experts {
     pub(crate) gate: Linear,
     /// Counts in the choice alone, one for each expert.
     pub(crate) choice_bias: Option<Vec<f32>>,
+    /// What each expert's weight is multiplied by.
+    pub(crate) scales: Option<Vec<f32>>,
     pub(crate) experts: Vec<Mlp>,
     pub(crate) shared: Option<Mlp>,
     /// What the shared one's answer is multiplied by.
@@ -38,10 +40,10 @@ struct Bucket {
 }
 
 impl Experts {
-    /// `[tokens, hidden]` to the same.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `[tokens, hidden]` to the same; the router sees `routed`, mostly `x` itself.
+    pub(crate) fn forward(&self, x: &Tensor, routed: &Tensor) -> Result<Tensor> {
         let mut sum = x.zeros_like()?;
-        for (expert, Bucket { rows, weights }) in self.buckets(x)? {
+        for (expert, Bucket { rows, weights }) in self.buckets(routed)? {
             let weights = Tensor::from_vec(weights, (rows.len(), 1), &Device::Cpu)?;
             let rows = Tensor::new(rows, &Device::Cpu)?;
             let taken = x.index_select(&rows, 0)?;
@@ -66,7 +68,7 @@ impl Experts {
             for (expert, weight) in router::choose(&self.router, self.chosen, scores, self.choice_bias.as_deref()) {
                 let bucket = buckets.entry(expert).or_default();
                 bucket.rows.push(row as u32);
-                bucket.weights.push(weight);
+                bucket.weights.push(weight * self.scales.as_ref().map_or(1.0, |scales| scales[expert]));
             }
         }
         Ok(buckets)

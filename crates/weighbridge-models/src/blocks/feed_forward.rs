@@ -1,10 +1,11 @@
 //! The feed-forward part: one for all tokens ("GLU", <https://arxiv.org/abs/2002.05202>), or experts.
 
-use candle_core::{Result, Tensor};
+use candle_core::{D, Result, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::experts::Experts;
 use super::linear::Linear;
+use super::norm::Norm;
 use crate::spec::Activation;
 
 /// What each token goes through alone.
@@ -12,6 +13,18 @@ use crate::spec::Activation;
 pub(crate) enum FeedForward {
     Dense(Mlp),
     Experts(Experts),
+    Beside(Beside),
+}
+
+/// Both side by side, each between norms of its own (transformers' `Gemma4TextDecoderLayer`).
+#[derive(Debug)]
+pub(crate) struct Beside {
+    pub(crate) dense: Mlp,
+    pub(crate) dense_after: Norm,
+    pub(crate) router_norm: Norm,
+    pub(crate) experts_before: Norm,
+    pub(crate) experts: Experts,
+    pub(crate) experts_after: Norm,
 }
 
 /// `down(f(gate(x)) * up(x))`, or `down(f(up(x)))` without a gate.
@@ -24,12 +37,22 @@ pub(crate) struct Mlp {
 }
 
 impl FeedForward {
-    /// `[tokens, hidden]` to the same.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// `[tokens, hidden]` to the same, given the residual stream that `x` was normalised from.
+    pub(crate) fn forward(&self, x: &Tensor, stream: &Tensor) -> Result<Tensor> {
         match self {
             Self::Dense(mlp) => mlp.forward(x),
-            Self::Experts(experts) => experts.forward(x),
+            Self::Experts(experts) => experts.forward(x, x),
+            Self::Beside(both) => both.forward(x, stream),
         }
+    }
+}
+
+impl Beside {
+    fn forward(&self, x: &Tensor, stream: &Tensor) -> Result<Tensor> {
+        let dense = self.dense_after.forward(&self.dense.forward(x)?)?;
+        let routed = self.router_norm.forward(stream)?;
+        let given = self.experts.forward(&self.experts_before.forward(stream)?, &routed)?;
+        dense + self.experts_after.forward(&given)?
     }
 }
 
@@ -54,11 +77,17 @@ impl Mlp {
     }
 }
 
-fn plain(activation: Activation, x: &Tensor) -> Result<Tensor> {
+/// The function of one row by itself.
+pub(super) fn plain(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Silu => x.silu(),
         Activation::Gelu => x.gelu_erf(),
         Activation::GeluTanh => x.gelu(),
+        Activation::GeluTanhAbove { deviations } => {
+            let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+            let deviation = centred.sqr()?.mean_keepdim(D::Minus1)?.sqrt()?;
+            centred.broadcast_sub(&(deviation * f64::from(deviations))?)?.relu()?.gelu()
+        }
         Activation::ClampedSwish { alpha, .. } => x * sigmoid(&(x * f64::from(alpha))?)?,
     }
 }

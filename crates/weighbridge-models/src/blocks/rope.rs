@@ -109,6 +109,10 @@ fn frequencies(spec: &RopeSpec, length: f64) -> Vec<f32> {
     let plain = (0..spec.width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width));
     match &spec.scaling {
         RopeScaling::None | RopeScaling::Dynamic { .. } => plain.map(|frequency| frequency as f32).collect(),
+        RopeScaling::Proportional { factor, pairs } => plain
+            .enumerate()
+            .map(|(pair, frequency)| if pair < *pairs { (frequency / factor) as f32 } else { 0.0 })
+            .collect(),
         RopeScaling::Linear { factor } => plain.map(|frequency| (frequency / factor) as f32).collect(),
         RopeScaling::Llama3 { factor, low, high, original_context } => {
             plain.map(|frequency| llama3(frequency, *factor, *low, *high, *original_context) as f32).collect()

@@ -5,7 +5,8 @@ use serde_json::{Map, Value as Json};
 
 use super::{LAYERS_MAX, SIZE_MAX, SpecError, check_heads, positive, size};
 use crate::spec::{
-    Activation, AttentionSpec, DecoderSpec, FeedForwardSpec, LayerSpec, MixerSpec, MlpSpec, Norm, Placement, Span,
+    Activation, AttentionSpec, DecoderSpec, FeedForwardSpec, KeysValues, LayerSpec, MixerSpec, MlpSpec, Norm,
+    Placement, Span,
 };
 
 /// A config with the defaults of its family where it does not say.
@@ -212,6 +213,8 @@ impl Config {
             feed_forward: FeedForwardSpec::Dense(mlp),
             placement: Placement::Before,
             residual_scale: 1.0,
+            laurel: None,
+            output_scale: false,
         };
         Ok(DecoderSpec {
             architecture: self.text("model_type")?.unwrap_or_default().to_owned(),
@@ -225,6 +228,8 @@ impl Config {
             head_bias: false,
             logit_scale: 1.0,
             logit_cap: None,
+            per_layer: None,
+            streams: None,
             layers: vec![layer; layers],
         })
     }
@@ -252,6 +257,8 @@ impl Config {
             score_cap: None,
             temperature: None,
             sinks: false,
+            keys_values: KeysValues::Apart,
+            value_norm: false,
             gated: false,
         })
     }

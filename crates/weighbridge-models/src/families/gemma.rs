@@ -18,15 +18,15 @@ pub(super) const GEMMA3: Family = Family { architecture: "gemma3_text", from_con
 pub(super) const GEMMA3_GGUF: Family =
     Family { architecture: "gemma3", from_config: multimodal, from_gguf: Some(gemma3_gguf) };
 
-const SANDWICH_NAMES: Names = Names {
+pub(super) const SANDWICH_NAMES: Names = Names {
     attention_after: "post_attention_layernorm",
     feed_forward_norm: "pre_feedforward_layernorm",
     feed_forward_after: "post_feedforward_layernorm",
     ..llama::NAMES
 };
 
-const SLIDING: &str = "sliding_attention";
-const FULL: &str = "full_attention";
+pub(super) const SLIDING: &str = "sliding_attention";
+pub(super) const FULL: &str = "full_attention";
 
 fn gemma(config: &Json) -> Result<Described, SpecError> {
     let config = Config::new(config, defaults(json!({"num_key_value_heads": 16})))?;

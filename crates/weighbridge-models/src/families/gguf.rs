@@ -5,8 +5,8 @@ use super::{Described, LAYERS_MAX, SIZE_MAX, SpecError, check_heads, positive, s
 use crate::gguf::{Gguf, GgufError};
 use crate::parts::{Fusion, Names, Packing};
 use crate::spec::{
-    Activation, AttentionSpec, DecoderSpec, ExpertsSpec, FeedForwardSpec, HeadNorm, LayerSpec, MixerSpec, MlpSpec,
-    Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring, Span,
+    Activation, AttentionSpec, DecoderSpec, ExpertsSpec, FeedForwardSpec, HeadNorm, KeysValues, LayerSpec, MixerSpec,
+    MlpSpec, Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring, Span,
 };
 
 /// As llama.cpp's converter writes them.
@@ -60,6 +60,8 @@ pub(super) fn decoder(file: &Gguf, architecture: &'static str, style: RopeStyle)
         feed_forward: meta.feed_forward()?,
         placement: Placement::Before,
         residual_scale: 1.0,
+        laurel: None,
+        output_scale: false,
     };
     let spec = DecoderSpec {
         architecture: architecture.to_owned(),
@@ -73,6 +75,8 @@ pub(super) fn decoder(file: &Gguf, architecture: &'static str, style: RopeStyle)
         head_bias: file.has_tensor("output.bias"),
         logit_scale: 1.0,
         logit_cap: None,
+        per_layer: None,
+        streams: None,
         layers: vec![layer; layers],
     };
     Ok(Described { spec, names: NAMES })
@@ -137,6 +141,8 @@ impl Meta<'_> {
             score_cap: None,
             temperature: None,
             sinks: false,
+            keys_values: KeysValues::Apart,
+            value_norm: false,
             gated: false,
         })
     }

@@ -48,6 +48,9 @@ pub(super) fn read(
     let partial =
         parameters.partial_rotary_factor.map_or_else(|| config.optional_number(PARTIAL), |it| Ok(Some(it)))?;
     let theta = parameters.rope_theta.map_or_else(|| config.optional_number("rope_theta"), |it| Ok(Some(it)))?;
+    if parameters.kind() == "proportional" {
+        return parameters.proportional(theta.unwrap_or(THETA_DEFAULT), head_dim);
+    }
     if let Some(part) = partial.filter(|&part| part != 1.0 && !config.may_turn_in_part()) {
         return Err(SpecError::field(PARTIAL, format!("is {part}, which is not supported yet")));
     }
@@ -101,12 +104,32 @@ fn width(head_dim: usize, partial: f64) -> Result<usize, SpecError> {
 }
 
 impl Parameters {
+    fn kind(&self) -> &str {
+        self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default")
+    }
+
+    /// The first pairs of a whole head turn: `_compute_proportional_rope_parameters` of transformers.
+    fn proportional(&self, theta: f64, head_dim: usize) -> Result<RopeSpec, SpecError> {
+        let part = positive(PARTIAL, self.partial_rotary_factor.unwrap_or(1.0))?;
+        if part > 1.0 {
+            return Err(SpecError::field(PARTIAL, format!("is {part}; up to 1 of a head can turn")));
+        }
+        let pairs = (part * head_dim as f64 / 2.0) as usize;
+        let factor = positive("factor", self.factor.unwrap_or(1.0))?;
+        Ok(RopeSpec {
+            width: head_dim,
+            theta: positive("rope_theta", theta)?,
+            style: RopeStyle::Neox,
+            scaling: RopeScaling::Proportional { factor, pairs },
+        })
+    }
+
     fn scaling(self, config: &Config, context: f64, width: usize) -> Result<RopeScaling, SpecError> {
         const ORIGINAL: &str = "original_max_position_embeddings";
         let said = config.optional_number(ORIGINAL)?.or(self.original_max_position_embeddings);
         let original_context = positive(ORIGINAL, said.unwrap_or(context))?;
         let stretch = self.factor.unwrap_or(context / original_context);
-        Ok(match self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default") {
+        Ok(match self.kind() {
             "default" => RopeScaling::None,
             "linear" => RopeScaling::Linear { factor: number("factor", self.factor)? },
             "dynamic" => RopeScaling::Dynamic { factor: number("factor", self.factor)?, original_context: context },

@@ -5,7 +5,6 @@ use candle_core::{Device, Result as Computed, Tensor};
 use super::Loader;
 use crate::blocks::delta::Delta;
 use crate::blocks::linear::Linear;
-use crate::blocks::norm::Norm;
 use crate::parts::own::delta::{self as names, kimi};
 use crate::parts::{Fusion, Part};
 use crate::spec::{DeltaKind, DeltaSpec};
@@ -18,10 +17,10 @@ impl Loader<'_> {
         }
         let (mixed, gate, rate, decay) = match self.weights.names.delta {
             Fusion::Apart => (
-                self.own_linear(index, names::QUERY_KEY_VALUE)?,
-                self.own_linear(index, names::GATE)?,
-                self.own_linear(index, names::RATE)?,
-                self.own_linear(index, names::DECAY)?,
+                self.own_linear(Some(index), names::QUERY_KEY_VALUE)?,
+                self.own_linear(Some(index), names::GATE)?,
+                self.own_linear(Some(index), names::RATE)?,
+                self.own_linear(Some(index), names::DECAY)?,
             ),
             Fusion::Fused => {
                 let per_key = spec.value_heads / spec.key_heads;
@@ -29,7 +28,7 @@ impl Loader<'_> {
                 let [query, key, value, gate] = self.unfused(index, names::FUSED, spec.key_heads, widths)?;
                 let [rate, decay] = self.unfused(index, names::FUSED_RATE_DECAY, spec.key_heads, [per_key; 2])?;
                 let mixed = Tensor::cat(&[query, key, value], 0);
-                let mixed = mixed.map_err(|source| self.failed(Part::Own(index, names::FUSED), source))?;
+                let mixed = mixed.map_err(|source| self.failed(Part::Own(Some(index), names::FUSED), source))?;
                 let linear = |matrix| Linear::dense(matrix, None);
                 (linear(mixed), linear(gate), linear(rate), linear(decay))
             }
@@ -37,37 +36,37 @@ impl Loader<'_> {
         Ok(Delta {
             spec: spec.clone(),
             mixed: vec![mixed],
-            convolution: self.own_numbers(index, names::CONVOLUTION)?,
+            convolution: self.own_numbers(Some(index), names::CONVOLUTION)?,
             rate,
             decay: vec![decay],
-            decay_bias: self.own_numbers(index, names::DECAY_BIAS)?,
-            decay_log: self.own_numbers(index, names::DECAY_LOG)?,
+            decay_bias: self.own_numbers(Some(index), names::DECAY_BIAS)?,
+            decay_log: self.own_numbers(Some(index), names::DECAY_LOG)?,
             gate: vec![gate],
-            norm: self.own_norm(index, names::NORM, spec.norm_eps)?,
-            output: self.own_linear(index, names::OUTPUT)?,
+            norm: self.own_norm(Some(index), names::NORM, spec.norm_eps)?,
+            output: self.own_linear(Some(index), names::OUTPUT)?,
         })
     }
 
     fn delta_per_channel(&mut self, index: usize, spec: &DeltaSpec) -> Result<Delta, WeightError> {
         let mut convolution = Vec::new();
         for name in kimi::CONVOLUTIONS {
-            convolution.extend(self.own_numbers(index, name)?);
+            convolution.extend(self.own_numbers(Some(index), name)?);
         }
         let mut linears = |names: &[&'static str]| -> Result<Vec<Linear>, WeightError> {
-            names.iter().map(|name| self.own_linear(index, name)).collect()
+            names.iter().map(|name| self.own_linear(Some(index), name)).collect()
         };
         let (mixed, decay, gate) = (linears(&kimi::PROJECTIONS)?, linears(&kimi::DECAY)?, linears(&kimi::GATE)?);
         Ok(Delta {
             spec: spec.clone(),
             mixed,
             convolution,
-            rate: self.own_linear(index, kimi::RATE)?,
+            rate: self.own_linear(Some(index), kimi::RATE)?,
             decay,
-            decay_bias: self.own_numbers(index, kimi::DECAY_BIAS)?,
-            decay_log: self.own_numbers(index, kimi::DECAY_LOG)?,
+            decay_bias: self.own_numbers(Some(index), kimi::DECAY_BIAS)?,
+            decay_log: self.own_numbers(Some(index), kimi::DECAY_LOG)?,
             gate,
-            norm: self.own_norm(index, kimi::NORM, spec.norm_eps)?,
-            output: self.own_linear(index, kimi::OUTPUT)?,
+            norm: self.own_norm(Some(index), kimi::NORM, spec.norm_eps)?,
+            output: self.own_linear(Some(index), kimi::OUTPUT)?,
         })
     }
 
@@ -79,7 +78,7 @@ impl Loader<'_> {
         heads: usize,
         widths: [usize; N],
     ) -> Result<[Tensor; N], WeightError> {
-        let part = Part::Own(index, name);
+        let part = Part::Own(Some(index), name);
         let fused = self.dense(part)?;
         let stride: usize = widths.iter().sum();
         let mut first = 0;
@@ -94,21 +93,6 @@ impl Loader<'_> {
             let problem = format!("it gave {found} matrices where {N} are expected");
             self.failed(part, candle_core::Error::Msg(problem))
         })
-    }
-
-    pub(super) fn own_linear(&mut self, index: usize, name: &'static str) -> Result<Linear, WeightError> {
-        self.linear(Part::Own(index, name), None)
-    }
-
-    pub(super) fn own_numbers(&mut self, index: usize, name: &'static str) -> Result<Vec<f32>, WeightError> {
-        let part = Part::Own(index, name);
-        let tensor = self.dense(part)?;
-        tensor.flatten_all().and_then(|flat| flat.to_vec1()).map_err(|source| self.failed(part, source))
-    }
-
-    /// A norm by root mean square, whatever the decoder's norms are.
-    pub(super) fn own_norm(&mut self, index: usize, name: &'static str, eps: f32) -> Result<Norm, WeightError> {
-        Ok(Norm::Rms { weight: self.dense(Part::Own(index, name))?, eps })
     }
 }
 

@@ -20,6 +20,16 @@ const SCALE_BIAS: i32 = 127;
 impl Loader<'_> {
     pub(super) fn experts(&mut self, index: usize, spec: &ExpertsSpec) -> Result<Experts, WeightError> {
         let gate = self.layer_linear(index, LayerPart::Router, spec.router.bias)?;
+        self.experts_with(index, spec, gate)
+    }
+
+    /// The same with a router that is already read.
+    pub(super) fn experts_with(
+        &mut self,
+        index: usize,
+        spec: &ExpertsSpec,
+        gate: Linear,
+    ) -> Result<Experts, WeightError> {
         let choice = Part::Layer(index, LayerPart::ChoiceBias, Kind::Weight);
         let choice_bias = spec.router.choice_bias.then(|| self.dense(choice)).transpose()?;
         let choice_bias = choice_bias.map(|bias| bias.to_vec1()).transpose();
@@ -27,6 +37,7 @@ impl Loader<'_> {
             router: spec.router,
             chosen: spec.chosen,
             gate,
+            scales: None,
             choice_bias: choice_bias.map_err(|source| self.failed(choice, source))?,
             experts: (0..spec.count)
                 .map(|expert| self.expert(index, expert, &spec.expert))

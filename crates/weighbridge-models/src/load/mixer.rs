@@ -22,17 +22,25 @@ impl Loader<'_> {
 
     fn attention(&mut self, index: usize, spec: &AttentionSpec) -> Result<Attention, WeightError> {
         let (query_norm, query_weight) = self.head_norm(index, spec, LayerPart::QueryNorm, spec.heads)?;
-        let (key_norm, key_weight) = self.head_norm(index, spec, LayerPart::KeyNorm, spec.kv_heads)?;
+        let (has_keys, has_values) = (spec.keys_values.has_keys(), spec.keys_values.has_values());
+        let (key_norm, key_weight) = match has_keys {
+            true => self.head_norm(index, spec, LayerPart::KeyNorm, spec.kv_heads)?,
+            false => (None, None),
+        };
+        let value_norm = spec.value_norm.then(|| Norm::plain_rms(spec.head_dim, self.spec.norm_eps)).transpose();
+        let value = Part::Layer(index, LayerPart::Value, Kind::Weight);
+        let value_norm = value_norm.map_err(|source| self.failed(value, source))?;
         let sinks = Part::Layer(index, LayerPart::Sinks, Kind::Weight);
         let sinks = spec.sinks.then(|| self.reshaped(sinks, &[spec.heads, 1, 1])).transpose()?;
         Ok(Attention {
             spec: spec.clone(),
             query: self.layer_linear(index, LayerPart::Query, spec.qkv_bias)?,
-            key: self.layer_linear(index, LayerPart::Key, spec.qkv_bias)?,
-            value: self.layer_linear(index, LayerPart::Value, spec.qkv_bias)?,
+            key: if has_keys { Some(self.layer_linear(index, LayerPart::Key, spec.qkv_bias)?) } else { None },
+            value: if has_values { Some(self.layer_linear(index, LayerPart::Value, spec.qkv_bias)?) } else { None },
             output: self.layer_linear(index, LayerPart::Output, spec.output_bias)?,
             query_norm,
             key_norm,
+            value_norm,
             query_weight,
             key_weight,
             sinks,

@@ -96,7 +96,12 @@ impl Names {
     pub(crate) fn of(&self, part: Part) -> String {
         let suffix = |kind| if kind == Kind::Weight { "weight" } else { "bias" };
         match part {
-            Part::Own(layer, name) => format!("{}.{layer}.{name}", self.layer),
+            Part::Own(Some(layer), name) => format!("{}.{layer}.{name}", self.layer),
+            // Beside the embedding.
+            Part::Own(None, name) => match self.embedding.rsplit_once('.') {
+                Some((prefix, _)) => format!("{prefix}.{name}"),
+                None => name.to_owned(),
+            },
             Part::Embedding => format!("{}.weight", self.embedding),
             Part::FinalNorm(kind) => format!("{}.{}", self.final_norm, suffix(kind)),
             Part::Head(kind) => format!("{}.{}", self.head, suffix(kind)),
@@ -128,7 +133,7 @@ impl Names {
         let slice = match part {
             Part::Layer(layer, what, kind) => self.fused(layer, what, kind, spec),
             Part::Expert(layer, expert, what, _) if !self.of_expert(what).contains('*') => {
-                let crate::spec::FeedForwardSpec::Experts(experts) = &spec.layers[layer].feed_forward else {
+                let Some(experts) = spec.layers[layer].feed_forward.experts() else {
                     return Place { name: self.of(part), slice: None };
                 };
                 Some(Slice { start: expert, of: experts.count, is_item: true })

@@ -18,7 +18,7 @@ impl Part {
             Self::FinalNorm(_) => vec![hidden],
             Self::Layer(layer, part, kind) => of_kind(layer_part(&spec.layers[layer], part, hidden), kind),
             Self::Expert(layer, _, part, kind) => {
-                let FeedForwardSpec::Experts(experts) = &spec.layers[layer].feed_forward else { return vec![] };
+                let Some(experts) = spec.layers[layer].feed_forward.experts() else { return vec![] };
                 let inner = experts.expert.inner;
                 let (out, input) = match part {
                     ExpertPart::Gate | ExpertPart::Up => (inner, hidden),
@@ -56,8 +56,12 @@ fn layer_part(layer: &LayerSpec, part: LayerPart, hidden: usize) -> Vec<usize> {
         ) => vec![hidden],
         (_, MixerSpec::Attention(spec), _) if is_of_attention(part) => attention(spec, part, hidden),
         (_, MixerSpec::Latent(spec), _) if is_of_attention(part) => latent(spec, part, hidden),
-        (LayerPart::Gate | LayerPart::Up | LayerPart::Down, _, FeedForwardSpec::Dense(spec)) => mlp(spec, part, hidden),
-        (_, _, FeedForwardSpec::Experts(spec)) => match (part, &spec.shared) {
+        (
+            LayerPart::Gate | LayerPart::Up | LayerPart::Down,
+            _,
+            FeedForwardSpec::Dense(spec) | FeedForwardSpec::Beside(spec, _),
+        ) => mlp(spec, part, hidden),
+        (_, _, FeedForwardSpec::Experts(spec) | FeedForwardSpec::Beside(_, spec)) => match (part, &spec.shared) {
             (LayerPart::Router, _) => vec![spec.count, hidden],
             (LayerPart::ChoiceBias, _) => vec![spec.count],
             (LayerPart::SharedSwitch, _) => vec![1, hidden],

@@ -22,6 +22,10 @@ pub struct AttentionSpec {
     pub kv_heads: usize,
     /// Width of one head, even.
     pub head_dim: usize,
+    /// Where keys and values come from.
+    pub keys_values: KeysValues,
+    /// Whether each value head is normalised by its root mean square, without a weight.
+    pub value_norm: bool,
     /// How positions enter, if they do.
     pub rope: Option<RopeSpec>,
     /// How far back a token looks.
@@ -45,6 +49,29 @@ pub struct AttentionSpec {
     /// Whether what attention gives is multiplied by a gate between 0 and 1, which each query head's projection gives
     /// behind the query.
     pub gated: bool,
+}
+
+/// Where keys and values come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysValues {
+    /// Each from a projection of its own.
+    Apart,
+    /// Both from one projection; values are what keys are before they are normalised and turned.
+    Same,
+    /// They are those of the earlier layer of this number.
+    Of(usize),
+}
+
+impl KeysValues {
+    /// Whether there is a projection to keys.
+    pub fn has_keys(self) -> bool {
+        !matches!(self, Self::Of(_))
+    }
+
+    /// Whether there is a projection to values.
+    pub fn has_values(self) -> bool {
+        self == Self::Apart
+    }
 }
 
 /// How queries and keys are normalised.
@@ -157,7 +184,8 @@ impl MixerSpec {
     /// Numbers that a token leaves in the cache.
     pub fn cached_width(&self) -> usize {
         match self {
-            Self::Attention(spec) => 2 * spec.kv_width(),
+            Self::Attention(spec) if spec.keys_values.has_keys() => 2 * spec.kv_width(),
+            Self::Attention(_) => 0,
             Self::Latent(spec) => spec.cached_width(),
             Self::Delta(_) => 0,
         }
@@ -168,6 +196,14 @@ impl MixerSpec {
         match self {
             Self::Attention(_) | Self::Latent(_) => 0,
             Self::Delta(spec) => spec.state_width(),
+        }
+    }
+
+    /// The layer whose keys and values it uses, where they are not its own.
+    pub fn source(&self) -> Option<usize> {
+        match self {
+            Self::Attention(AttentionSpec { keys_values: KeysValues::Of(layer), .. }) => Some(*layer),
+            _ => None,
         }
     }
 

@@ -7,6 +7,8 @@ pub enum FeedForwardSpec {
     Dense(MlpSpec),
     /// Some of many, chosen for each token.
     Experts(ExpertsSpec),
+    /// Both side by side, each between norms of its own; the router has a norm and scales too (Gemma 4).
+    Beside(MlpSpec, ExpertsSpec),
 }
 
 /// Two or three projections: `down(f(gate(x)) * up(x))`, or `down(f(up(x)))` without a gate.
@@ -31,6 +33,11 @@ pub enum Activation {
     Gelu,
     /// The same by its approximation with a hyperbolic tangent.
     GeluTanh,
+    /// The same of what exceeds the mean of its row by so many deviations, zero for the rest.
+    GeluTanhAbove {
+        /// How many.
+        deviations: f32,
+    },
     /// gpt-oss: gate at most `limit`, up within ± `limit`, then `gate · sigmoid(alpha · gate) · (up + 1)`.
     ClampedSwish {
         /// Steepness of the sigmoid.
@@ -126,9 +133,22 @@ impl FeedForwardSpec {
     pub fn inner_width(&self) -> usize {
         match self {
             Self::Dense(mlp) => mlp.inner,
-            Self::Experts(experts) => {
-                (experts.chosen * experts.expert.inner).max(experts.shared.map_or(0, |shared| shared.inner))
-            }
+            Self::Experts(experts) => experts.inner_width(),
+            Self::Beside(mlp, experts) => mlp.inner.max(experts.inner_width()),
         }
+    }
+
+    /// The experts there are.
+    pub(crate) fn experts(&self) -> Option<&ExpertsSpec> {
+        match self {
+            Self::Dense(_) => None,
+            Self::Experts(experts) | Self::Beside(_, experts) => Some(experts),
+        }
+    }
+}
+
+impl ExpertsSpec {
+    fn inner_width(&self) -> usize {
+        (self.chosen * self.expert.inner).max(self.shared.map_or(0, |shared| shared.inner))
     }
 }

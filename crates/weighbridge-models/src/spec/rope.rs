@@ -81,6 +81,13 @@ pub enum RopeScaling {
         /// What they grow by beyond it.
         long_magnitude: f64,
     },
+    /// All divided by the factor, and of the pairs of dimensions only the first turn, as if all did (Gemma 4).
+    Proportional {
+        /// At least 1.
+        factor: f64,
+        /// Pairs that turn.
+        pairs: usize,
+    },
     /// Each frequency divided by its own factor: what GGUF files store of `Llama3`. One for every two dimensions.
     Factors(Vec<f32>),
 }
