@@ -6,6 +6,7 @@ pub(crate) mod delta;
 pub(crate) mod embedding;
 pub(crate) mod experts;
 pub(crate) mod feed_forward;
+pub(crate) mod indexer;
 pub(crate) mod latent;
 pub(crate) mod linear;
 pub(crate) mod mask;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::spec::{DecoderSpec, MixerSpec};
+use crate::spec::{Choosing, DecoderSpec, LatentSpec, MixerSpec};
 
 /// Tokens that a cache has room for once it holds any.
 const TOKENS_MIN: usize = 64;
@@ -16,6 +16,8 @@ const TOKENS_MIN: usize = 64;
 #[derive(Debug)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
+    /// The keys of indexers.
+    indices: Vec<LayerCache>,
     tokens: usize,
     announced: usize,
     context: usize,
@@ -29,6 +31,15 @@ pub(crate) struct LayerCache {
     state: Option<State>,
     /// The state after the step under way, which counts once all layers are through.
     next: Option<State>,
+}
+
+/// What a layer uses of a cache.
+#[derive(Debug)]
+pub(crate) struct Caches<'a> {
+    /// Keys and values, or its state.
+    pub(crate) keys: &'a mut LayerCache,
+    /// Keys of its indexer.
+    pub(crate) index: &'a mut LayerCache,
 }
 
 /// What a layer of fixed memory keeps.
@@ -60,8 +71,9 @@ struct Room {
 
 impl KvCache {
     pub(crate) fn new(spec: &DecoderSpec) -> Self {
-        let layers = spec.layers.iter().map(|layer| LayerCache::new(&layer.mixer)).collect();
-        Self { layers, tokens: 0, announced: 0, context: spec.context }
+        let layers = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of(&layer.mixer))).collect();
+        let indices = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of_index(&layer.mixer))).collect();
+        Self { layers, indices, tokens: 0, announced: 0, context: spec.context }
     }
 
     /// Tokens it holds, which is the position of the next one.
@@ -94,7 +106,7 @@ impl KvCache {
 
     /// Bytes of memory held, room not yet used included.
     pub fn bytes(&self) -> u64 {
-        let rooms = self.layers.iter().filter_map(|layer| layer.room.as_ref());
+        let rooms = self.layers.iter().chain(&self.indices).filter_map(|layer| layer.room.as_ref());
         let numbers = |room: &Room| room.keys.elem_count() + room.values.as_ref().map_or(0, Tensor::elem_count);
         let states: u64 = self.layers.iter().filter_map(|layer| layer.state.as_ref()).map(State::bytes).sum();
         states + rooms.map(|room| 4 * numbers(room) as u64).sum::<u64>()
@@ -108,21 +120,26 @@ impl KvCache {
     /// Whether it was made for a decoder of this spec.
     pub(crate) fn fits(&self, spec: &DecoderSpec) -> bool {
         let fits = |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.shape == CacheShape::of(&layer.mixer);
-        self.layers.len() == spec.layers.len() && self.layers.iter().zip(&spec.layers).all(fits)
+        let fits_index =
+            |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.shape == CacheShape::of_index(&layer.mixer);
+        self.layers.len() == spec.layers.len()
+            && self.layers.iter().zip(&spec.layers).all(fits)
+            && self.indices.iter().zip(&spec.layers).all(fits_index)
     }
 
     /// Makes room for `tokens` more.
     pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
         let needed = self.tokens + tokens;
-        for layer in &mut self.layers {
+        for layer in self.layers.iter_mut().chain(&mut self.indices) {
             layer.next = None;
             layer.reserve(self.tokens, needed, self.context)?;
         }
         Ok(())
     }
 
-    pub(crate) fn layer(&mut self, index: usize) -> &mut LayerCache {
-        &mut self.layers[index]
+    /// What the layer of number `own` uses, which takes the keys of layer `source`.
+    pub(crate) fn of(&mut self, source: usize, own: usize) -> Caches<'_> {
+        Caches { keys: &mut self.layers[source], index: &mut self.indices[own] }
     }
 
     /// Counts the tokens that a step has written to every layer.
@@ -141,14 +158,25 @@ impl State {
 }
 
 impl CacheShape {
+    /// Of a layer that leaves nothing.
+    const NONE: Self = Self { kv_heads: 0, head_dim: 0, values: false, state: 0 };
+
+    fn of_index(spec: &MixerSpec) -> Self {
+        match spec {
+            MixerSpec::Latent(LatentSpec { choosing: Choosing::Own(index), .. }) => {
+                Self { kv_heads: 1, head_dim: index.head_dim, values: false, state: 0 }
+            }
+            _ => Self::NONE,
+        }
+    }
+
     fn of(spec: &MixerSpec) -> Self {
         match spec {
-            MixerSpec::Attention(spec) if !spec.keys_values.has_keys() => {
-                Self { kv_heads: 0, head_dim: 0, values: false, state: 0 }
-            }
+            MixerSpec::Attention(spec) if !spec.keys_values.has_keys() => Self::NONE,
             MixerSpec::Attention(spec) => {
                 Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true, state: 0 }
             }
+            MixerSpec::Latent(LatentSpec { source: Some(_), .. }) => Self::NONE,
             MixerSpec::Latent(spec) => Self { kv_heads: 1, head_dim: spec.cached_width(), values: false, state: 0 },
             MixerSpec::Delta(spec) => Self { kv_heads: 0, head_dim: 0, values: false, state: spec.state_width() },
         }
@@ -156,8 +184,8 @@ impl CacheShape {
 }
 
 impl LayerCache {
-    fn new(spec: &MixerSpec) -> Self {
-        Self { shape: CacheShape::of(spec), room: None, state: None, next: None }
+    fn new(shape: CacheShape) -> Self {
+        Self { shape, room: None, state: None, next: None }
     }
 
     fn reserve(&mut self, held: usize, needed: usize, context: usize) -> Result<()> {

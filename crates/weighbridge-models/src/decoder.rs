@@ -7,6 +7,7 @@ use crate::blocks::attention::Attention;
 use crate::blocks::delta::Delta;
 use crate::blocks::embedding::Embedding;
 use crate::blocks::feed_forward::FeedForward;
+use crate::blocks::indexer::Choice;
 use crate::blocks::latent::Latent;
 use crate::blocks::linear::Linear;
 use crate::blocks::mask;
@@ -17,7 +18,7 @@ use crate::blocks::rope::Rope;
 use crate::blocks::rope::Turns;
 use crate::blocks::scaled;
 use crate::blocks::streams::{Ends, Laurel, Streams};
-use crate::cache::{KvCache, LayerCache};
+use crate::cache::{Caches, KvCache};
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
 
@@ -136,7 +137,7 @@ impl Decoder {
         step.rows = self.rows.as_ref().map(|rows| rows.forward(tokens, &x)).transpose()?;
         x = self.ends.as_ref().map_or_else(|| Ok(x.clone()), |ends| ends.enter(&x))?;
         for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, &step, cache, index)?;
+            x = layer.forward(x, &mut step, cache, index)?;
         }
         x = self.ends.as_ref().map_or_else(|| Ok(x.clone()), |ends| ends.leave(&x))?;
         let logits = self.logits(x, rows)?;
@@ -163,7 +164,7 @@ impl Decoder {
         let length = cache.rope_length(tokens);
         let turns = self.ropes.iter().map(|rope| rope.turns(past..past + tokens, length)).collect::<Result<_, _>>()?;
         let views = self.spans.iter().map(|&span| mask::views(tokens, past, span)).collect::<Result<_, _>>()?;
-        Ok(Step { past, turns, views, rows: None })
+        Ok(Step { past, turns, views, rows: None, choice: None })
     }
 
     fn logits(&self, x: Tensor, rows: Rows) -> candle_core::Result<Logits> {
@@ -190,19 +191,21 @@ struct Step {
     views: Vec<Vec<View>>,
     /// `[tokens, layers, width]`, where there are any.
     rows: Option<Tensor>,
+    /// What the last indexer chose.
+    choice: Option<Choice>,
 }
 
 impl Layer {
     /// `[tokens, hidden]` to the same, or `[streams, tokens, hidden]` where there are several streams.
-    fn forward(&self, x: Tensor, step: &Step, cache: &mut KvCache, index: usize) -> candle_core::Result<Tensor> {
-        let cache = cache.layer(self.cache);
+    fn forward(&self, x: Tensor, step: &mut Step, cache: &mut KvCache, index: usize) -> candle_core::Result<Tensor> {
+        let caches = cache.of(self.cache, index);
         let Some(streams) = &self.streams else {
-            let x = self.parts(x, step, cache)?;
+            let x = self.parts(x, step, caches)?;
             let given = self.of_rows(&x, step, index)?;
             return scaled(given.map_or_else(|| Ok(x.clone()), |given| &x + given)?, self.output_scale);
         };
         let predicted = streams.predict(&x)?;
-        let made = self.parts(streams.active(&predicted)?, step, cache)?;
+        let made = self.parts(streams.active(&predicted)?, step, caches)?;
         let corrected = streams.correct(&predicted, &made)?;
         let given = self.of_rows(&streams.shown(&corrected)?, step, index)?;
         given.map_or_else(|| Ok(corrected.clone()), |given| streams.add_to_others(&corrected, &given))
@@ -215,14 +218,14 @@ impl Layer {
     }
 
     /// Both parts: `[tokens, hidden]` to the same.
-    fn parts(&self, x: Tensor, step: &Step, cache: &mut LayerCache) -> candle_core::Result<Tensor> {
+    fn parts(&self, x: Tensor, step: &mut Step, caches: Caches<'_>) -> candle_core::Result<Tensor> {
         let turns = self.rope.map(|rope| &step.turns[rope]);
         let views = &step.views[self.span];
         let normed = optional(self.attention_norm.as_ref(), &x)?;
         let mixed = match &self.mixer {
-            Mixer::Attention(attention) => attention.forward(&normed, turns, views, cache, step.past)?,
-            Mixer::Latent(latent) => latent.forward(&normed, turns, views, cache, step.past)?,
-            Mixer::Delta(delta) => delta.forward(&normed, cache)?,
+            Mixer::Attention(attention) => attention.forward(&normed, turns, views, caches.keys, step.past)?,
+            Mixer::Latent(latent) => latent.forward(&normed, turns, views, caches, step.past, &mut step.choice)?,
+            Mixer::Delta(delta) => delta.forward(&normed, caches.keys)?,
         };
         let mixed = scaled(optional(self.attention_after.as_ref(), &mixed)?, self.residual_scale)?;
         if self.is_parallel {

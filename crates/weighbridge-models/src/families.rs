@@ -22,6 +22,7 @@ mod minimax;
 mod ministral3;
 mod mistral;
 mod mistral4;
+mod mistral_large4;
 mod mixtral;
 mod olmo;
 mod phi;
@@ -94,9 +95,11 @@ const FAMILIES: &[Family] = &[
     mistral::FAMILY,
     ministral3::FAMILY,
     mistral4::FAMILY,
+    mistral_large4::FAMILY,
     mixtral::FAMILY,
     deepseek::V2,
     deepseek::V3,
+    deepseek::V32,
     qwen::QWEN2,
     qwen::QWEN2_MOE,
     qwen::QWEN3,
@@ -104,6 +107,7 @@ const FAMILIES: &[Family] = &[
     qwen::QWEN3MOE,
     qwen_delta::NEXT,
     qwen_delta::QWEN3_5,
+    qwen_delta::QWEN3_5_WRAPPED,
     kimi::LINEAR,
     cohere::COHERE,
     cohere::COHERE2,
@@ -159,6 +163,23 @@ fn unknown(name: &str) -> SpecError {
     let supported: Vec<_> = FAMILIES.iter().map(|family| family.architecture).collect();
     // Of a name from outside a start is enough.
     SpecError::Architecture { name: name.chars().take(64).collect(), supported: supported.join(", ") }
+}
+
+/// The config of the language model within one that sees or hears as well, without fields that are null. How weights
+/// are packed, and whether the head is the embedding, may stand outside.
+fn text_of(config: &Json) -> Result<Json, SpecError> {
+    const FIELD: &str = "text_config";
+    let Some(Json::Object(text)) = config.get(FIELD) else {
+        return Err(SpecError::field(FIELD, "is missing from config.json"));
+    };
+    let mut text = text.clone();
+    for field in ["quantization_config", "tie_word_embeddings"] {
+        if let Some(value) = config.get(field) {
+            text.insert(field.to_owned(), value.clone());
+        }
+    }
+    text.retain(|field, value| !value.is_null() || !field.starts_with("rope_"));
+    Ok(Json::Object(text))
 }
 
 /// A size from outside, from 1 to `most`.

@@ -3,6 +3,7 @@
 mod delta;
 mod experts;
 mod extras;
+mod indexer;
 mod mixer;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
 use crate::decoder::{Decoder, Layer};
 use crate::element::ElementType;
-use crate::parts::{Kind, LayerPart, Part};
+use crate::parts::{Kind, LayerPart, Part, own};
 use crate::spec::{self, DecoderSpec, FeedForwardSpec, MlpSpec, Placement, Span};
 use crate::treatment::Treatment;
 use crate::weights::{Stored, WeightError, Weights};
@@ -62,11 +63,13 @@ enum Matrix {
 impl Loader<'_> {
     fn decoder(mut self) -> Result<Decoder, WeightError> {
         let table = self.matrix(Part::Embedding)?;
-        let mut ropes = Vec::new();
+        let powers = if self.spec.learned_rope { self.own_numbers(None, own::LEARNED_ROPE)? } else { vec![] };
+        let mut ropes: Vec<Rope> = Vec::new();
         let mut spans = Vec::new();
         let layers = (0..self.spec.layers.len())
             .map(|index| self.layer(index, &mut ropes, &mut spans))
             .collect::<Result<_, _>>()?;
+        let ropes = ropes.into_iter().map(|rope| rope.learned(&powers)).collect();
         let final_norm = self.norm(Part::FinalNorm, self.spec.hidden)?;
         let bias = self.spec.head_bias.then_some(Part::Head(Kind::Bias));
         let head = if self.spec.tied_head {

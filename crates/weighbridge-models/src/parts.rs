@@ -153,8 +153,10 @@ impl List<'_> {
         } else {
             self.linear(LayerPart::Query, false);
         }
-        self.linear(LayerPart::Latent, latent.bias);
-        self.push(LayerPart::LatentNorm, Kind::Weight);
+        if latent.source.is_none() {
+            self.linear(LayerPart::Latent, latent.bias);
+            self.push(LayerPart::LatentNorm, Kind::Weight);
+        }
         self.push(LayerPart::LatentUp, Kind::Weight);
         self.linear(LayerPart::Output, latent.bias);
     }

@@ -7,12 +7,14 @@ mod attention;
 mod delta;
 mod extras;
 mod feed_forward;
+mod index;
 mod rope;
 
 pub use self::attention::{AttentionSpec, HeadNorm, KeysValues, LatentSpec, MixerSpec, Span, TemperatureSpec};
 pub use self::delta::{DeltaKind, DeltaSpec};
 pub use self::extras::{PerLayerSpec, StreamsSpec};
 pub use self::feed_forward::{Activation, ExpertsSpec, FeedForwardSpec, GroupsSpec, MlpSpec, RouterSpec, Scoring};
+pub use self::index::{Choosing, IndexQueries, IndexSpec};
 pub use self::rope::{RopeScaling, RopeSpec, RopeStyle};
 
 /// A decoder: what it computes, without its weights.
@@ -44,6 +46,8 @@ pub struct DecoderSpec {
     pub per_layer: Option<PerLayerSpec>,
     /// Residual streams, where there are several.
     pub streams: Option<StreamsSpec>,
+    /// Whether rotary frequencies are multiplied by e to the power of stored numbers, one for each.
+    pub learned_rope: bool,
     /// From the first to the last.
     pub layers: Vec<LayerSpec>,
 }

@@ -8,12 +8,13 @@ use candle_core::{D, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 use super::attention::by_position;
+use super::indexer::{Choice, Growth, Indexer};
 use super::linear::Linear;
 use super::mask::View;
 use super::norm::Norm;
 use super::rope::Turns;
-use crate::cache::LayerCache;
-use crate::spec::LatentSpec;
+use crate::cache::{Caches, LayerCache};
+use crate::spec::{Choosing, LatentSpec};
 
 /// One layer's projections.
 #[derive(Debug)]
@@ -23,9 +24,11 @@ pub(crate) struct Latent {
     pub(crate) query_down: Option<(Linear, Norm)>,
     /// To `[heads · (plain_dim + rope_dim)]`.
     pub(crate) query: Linear,
-    /// To `[rank + rope_dim]`.
-    pub(crate) latent: Linear,
-    pub(crate) latent_norm: Norm,
+    /// How queries grow with their position, head by head.
+    pub(crate) growth: Option<Growth>,
+    pub(crate) indexer: Option<Indexer>,
+    /// To `[rank + rope_dim]`, and the norm of the first, where the layer has latent rows of its own.
+    pub(crate) latent: Option<(Linear, Norm)>,
     /// From latent to key: `[heads, plain_dim, rank]`.
     pub(crate) key: Tensor,
     /// From latent to value: `[heads, value_dim, rank]`.
@@ -41,39 +44,64 @@ impl Latent {
         x: &Tensor,
         turns: Option<&Turns>,
         views: &[View],
-        cache: &mut LayerCache,
+        caches: Caches<'_>,
         past: usize,
+        choice: &mut Option<Choice>,
     ) -> Result<Tensor> {
-        let LatentSpec { rank, rope_dim, .. } = self.spec;
-        let turn = |x: Tensor| turns.map_or_else(|| Ok(x.clone()), |turns| turns.apply(&x));
-        let latent = self.latent.forward(x)?;
-        let plain = self.latent_norm.forward(&latent.narrow(1, 0, rank)?)?.unsqueeze(0)?;
-        let place = turn(latent.narrow(1, rank, rope_dim)?.contiguous()?.unsqueeze(0)?.unsqueeze(0)?)?;
-        cache.write_keys(&Tensor::cat(&[plain, place.squeeze(0)?], D::Minus1)?.contiguous()?, past)?;
-
-        let mut query = self.query(x, turn)?;
-        if let Some(temperature) = &self.spec.temperature {
-            query = query.broadcast_mul(&by_position(temperature, past, x.dim(0)?)?)?;
+        let tokens = x.dim(0)?;
+        self.write(x, turns, caches.keys, past)?;
+        let compressed = match &self.query_down {
+            Some((down, norm)) => Some(norm.forward(&down.forward(x)?)?),
+            None => None,
+        };
+        match (&self.spec.choosing, &self.indexer) {
+            (Choosing::Own(_), Some(indexer)) => {
+                *choice = Some(indexer.choose(x, compressed.as_ref(), turns, views, caches.index, past)?);
+            }
+            (Choosing::Before, _) => {}
+            _ => *choice = None,
         }
-        let seen = views.iter().map(|view| self.attend(&query, view, cache)).collect::<Result<Vec<_>>>()?;
+
+        let mut query = self.query(compressed.as_ref().unwrap_or(x), turns)?;
+        if let Some(temperature) = &self.spec.temperature {
+            query = query.broadcast_mul(&by_position(temperature, past, tokens)?)?;
+        }
+        if let Some(growth) = &self.growth {
+            query = query.broadcast_mul(&growth.factors(past, tokens)?)?;
+        }
+        let attend = |view| self.attend(&query, view, caches.keys, choice.as_ref());
+        let seen = views.iter().map(attend).collect::<Result<Vec<_>>>()?;
         self.output.forward(&Tensor::cat(&seen, 0)?)
     }
 
+    /// Writes latent rows, where they are not those of another layer.
+    fn write(&self, x: &Tensor, turns: Option<&Turns>, cache: &mut LayerCache, past: usize) -> Result<()> {
+        let LatentSpec { rank, rope_dim, .. } = self.spec;
+        let Some((projection, norm)) = &self.latent else { return Ok(()) };
+        let latent = projection.forward(x)?;
+        let plain = norm.forward(&latent.narrow(1, 0, rank)?)?.unsqueeze(0)?;
+        if rope_dim == 0 {
+            return cache.write_keys(&plain, past);
+        }
+        let place = latent.narrow(1, rank, rope_dim)?.contiguous()?.unsqueeze(0)?.unsqueeze(0)?;
+        let place = turned(turns, place)?.squeeze(0)?;
+        cache.write_keys(&Tensor::cat(&[plain, place], D::Minus1)?.contiguous()?, past)
+    }
+
     /// Queries as they meet latent rows, scaled: `[heads, tokens, rank + rope_dim]`.
-    fn query(&self, x: &Tensor, turn: impl Fn(Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    fn query(&self, x: &Tensor, turns: Option<&Turns>) -> Result<Tensor> {
         let LatentSpec { heads, plain_dim, rope_dim, scale, .. } = self.spec;
-        let query = match &self.query_down {
-            Some((down, norm)) => self.query.forward(&norm.forward(&down.forward(x)?)?)?,
-            None => self.query.forward(x)?,
-        };
-        let query = query.reshape((x.dim(0)?, heads, plain_dim + rope_dim))?.transpose(0, 1)?;
+        let query = self.query.forward(x)?.reshape((x.dim(0)?, heads, plain_dim + rope_dim))?.transpose(0, 1)?;
         let plain = query.narrow(2, 0, plain_dim)?.contiguous()?.matmul(&self.key)?;
-        let place = turn(query.narrow(2, plain_dim, rope_dim)?.contiguous()?.unsqueeze(0)?)?;
+        if rope_dim == 0 {
+            return plain * f64::from(scale);
+        }
+        let place = turned(turns, query.narrow(2, plain_dim, rope_dim)?.contiguous()?.unsqueeze(0)?)?;
         Tensor::cat(&[plain, place.squeeze(0)?], D::Minus1)? * f64::from(scale)
     }
 
     /// What the queries of one view take: `[queries, heads · value_dim]`.
-    fn attend(&self, query: &Tensor, view: &View, cache: &LayerCache) -> Result<Tensor> {
+    fn attend(&self, query: &Tensor, view: &View, cache: &LayerCache, choice: Option<&Choice>) -> Result<Tensor> {
         let LatentSpec { heads, rank, value_dim, .. } = self.spec;
         let rows = view.queries.len();
         let width = self.spec.cached_width();
@@ -81,11 +109,17 @@ impl Latent {
         let query = query.narrow(1, view.queries.start, rows)?.reshape((heads * rows, width))?;
         let latent = cache.keys(&view.keys)?.squeeze(0)?;
         let mut scores = query.matmul(&latent.t()?)?.reshape((heads, rows, view.keys.len()))?;
-        if let Some(mask) = &view.mask {
-            scores = scores.broadcast_add(mask)?;
+        match (choice, &view.mask) {
+            (Some(choice), _) => scores = scores.broadcast_add(&choice.mask(view)?)?,
+            (None, Some(mask)) => scores = scores.broadcast_add(mask)?,
+            (None, None) => {}
         }
         let weights = softmax_last_dim(&scores)?.reshape((heads * rows, view.keys.len()))?;
         let mixed = weights.matmul(&latent.narrow(1, 0, rank)?.contiguous()?)?.reshape((heads, rows, rank))?;
         mixed.matmul(&self.value.t()?)?.transpose(0, 1)?.reshape((rows, heads * value_dim))
     }
+}
+
+fn turned(turns: Option<&Turns>, x: Tensor) -> Result<Tensor> {
+    turns.map_or_else(|| Ok(x.clone()), |turns| turns.apply(&x))
 }

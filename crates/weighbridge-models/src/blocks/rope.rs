@@ -35,6 +35,14 @@ impl Rope {
         self.spec == *spec
     }
 
+    /// The same with each frequency multiplied by `e` to one of `powers`. Not for those that grow with the sequence.
+    pub(crate) fn learned(mut self, powers: &[f32]) -> Self {
+        for (frequency, power) in self.frequencies.iter_mut().zip(powers) {
+            *frequency *= power.exp();
+        }
+        self
+    }
+
     /// The turns of `positions` in a sequence of `length` tokens. The length matters to `Dynamic` and `Long` alone.
     pub(crate) fn turns(&self, positions: Range<usize>, length: usize) -> Result<Turns> {
         let length = length as f64;
@@ -76,6 +84,11 @@ impl Turns {
         let turned = self.turn(&x.narrow(D::Minus1, 0, self.width)?.contiguous()?)?;
         let kept = x.narrow(D::Minus1, self.width, head_dim - self.width)?;
         Tensor::cat(&[turned, kept], D::Minus1)?.contiguous()
+    }
+
+    /// The same in another style.
+    pub(crate) fn apply_as(&self, style: RopeStyle, x: &Tensor) -> Result<Tensor> {
+        Self { cos: self.cos.clone(), sin: self.sin.clone(), width: self.width, style }.apply(x)
     }
 
     fn turn(&self, x: &Tensor) -> Result<Tensor> {

@@ -43,6 +43,11 @@ impl Config {
         Self { fields, may_turn_in_part: self.may_turn_in_part }
     }
 
+    /// All fields, defaults included.
+    pub(super) fn to_json(&self) -> Json {
+        Json::Object(self.fields.clone())
+    }
+
     /// A field that is there and not null.
     pub(super) fn get(&self, field: &str) -> Option<&Json> {
         self.fields.get(field).filter(|value| !value.is_null())
@@ -230,6 +235,7 @@ impl Config {
             logit_cap: None,
             per_layer: None,
             streams: None,
+            learned_rope: false,
             layers: vec![layer; layers],
         })
     }

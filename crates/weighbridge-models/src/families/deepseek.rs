@@ -1,16 +1,19 @@
 //! DeepSeek V2 (<https://arxiv.org/abs/2405.04434>): latent attention, and experts of a few groups beside shared ones.
 //! DeepSeek V3 and R1 (<https://arxiv.org/abs/2412.19437>): sigmoid scores with a bias that counts in the choice alone.
+//! DeepSeek V3.2 (<https://arxiv.org/abs/2512.02556>): V3 with an indexer that chooses what attention looks at.
 
 use serde_json::{Value as Json, json};
 
 use super::config::Config;
 use super::{Described, Family, SpecError, experts, llama, positive, rope};
 use crate::spec::{
-    DecoderSpec, ExpertsSpec, GroupsSpec, LatentSpec, MixerSpec, MlpSpec, RopeScaling, RopeStyle, RouterSpec, Scoring,
+    Choosing, DecoderSpec, ExpertsSpec, GroupsSpec, IndexQueries, IndexSpec, LatentSpec, MixerSpec, MlpSpec,
+    RopeScaling, RopeStyle, RouterSpec, Scoring,
 };
 
 pub(super) const V2: Family = Family { architecture: "deepseek_v2", from_config: v2, from_gguf: None };
 pub(super) const V3: Family = Family { architecture: "deepseek_v3", from_config: v3, from_gguf: None };
+pub(super) const V32: Family = Family { architecture: "deepseek_v32", from_config: v32, from_gguf: None };
 
 /// Of the norms within attention, whatever the config says: `DeepseekV2RMSNorm` of transformers.
 const INNER_EPS: f32 = 1e-6;
@@ -50,6 +53,40 @@ fn v3(config: &Json) -> Result<Described, SpecError> {
         ..RouterSpec::of(Scoring::Sigmoid)
     };
     described(&config, router)
+}
+
+fn v32(config: &Json) -> Result<Described, SpecError> {
+    let own = json!({
+        "index_topk": 2048, "index_head_dim": 128, "index_n_heads": 64, "max_position_embeddings": 163840,
+    });
+    // Neighbours turn together, whatever the config says.
+    let config = Config::new(config, own)?.with("rope_interleave", json!(true));
+    let mut described = v3(&config.to_json())?;
+    for layer in &mut described.spec.layers {
+        let MixerSpec::Latent(latent) = &mut layer.mixer else { continue };
+        let rank = latent.query_rank;
+        let rank = rank.ok_or_else(|| SpecError::field("q_lora_rank", "is null, and an indexer needs it"))?;
+        let queries = IndexQueries::Compressed { rank };
+        latent.choosing = Choosing::Own(index(&config, queries, latent.rope_dim, RopeStyle::Neox)?);
+    }
+    Ok(described)
+}
+
+/// An indexer whose heads turn in their first `turning` dimensions.
+pub(super) fn index(
+    config: &Config,
+    queries: IndexQueries,
+    turning: usize,
+    style: RopeStyle,
+) -> Result<IndexSpec, SpecError> {
+    const WIDTH: &str = "index_head_dim";
+    let head_dim = config.size(WIDTH)?;
+    if head_dim < turning {
+        let problem = format!("is {head_dim}, less than the {turning} dimensions that turn");
+        return Err(SpecError::field(WIDTH, problem));
+    }
+    let (heads, chosen) = (config.size("index_n_heads")?, config.size("index_topk")?);
+    Ok(IndexSpec { queries, heads, head_dim, chosen, style })
 }
 
 fn defaults(own: Json) -> Json {
@@ -92,6 +129,9 @@ fn latent(config: &Config, context: usize) -> Result<LatentSpec, SpecError> {
         scale: (scale * stretched(config, &rope.scaling)?) as f32,
         rope: Some(rope),
         temperature: None,
+        growth: false,
+        choosing: Choosing::All,
+        source: None,
         bias: config.flag("attention_bias")?,
         norm_eps: INNER_EPS,
     })
@@ -136,6 +176,7 @@ pub(super) fn sparse(config: &Config, spec: &mut DecoderSpec, mixture: &ExpertsS
         return Err(SpecError::field("moe_layer_freq", format!("is {frequency}; supported: 1")));
     }
     let dense = config.count("first_k_dense_replace")?;
-    experts::place(spec, mixture, |index| index >= dense);
+    let said = config.named_layers("mlp_layer_types", ["sparse", "dense"], spec.layers.len())?;
+    experts::place(spec, mixture, |index| said.as_ref().map_or(index >= dense, |sparse| sparse[index]));
     Ok(())
 }

@@ -6,7 +6,7 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, each_mlp, slide};
-use super::{Described, Family, SpecError, check_heads, experts, gemma, gemma3n, rope};
+use super::{Described, Family, SpecError, check_heads, experts, gemma, gemma3n, rope, text_of};
 use crate::parts::{Names, Packing};
 use crate::spec::{DecoderSpec, FeedForwardSpec, KeysValues, PerLayerSpec, Placement, RouterSpec, Scoring};
 
@@ -29,9 +29,7 @@ const WRAPPED: Names = Names {
 };
 
 fn wrapped(config: &Json) -> Result<Described, SpecError> {
-    let text =
-        config.get("text_config").ok_or_else(|| SpecError::field("text_config", "is missing from config.json"))?;
-    Ok(Described { names: WRAPPED, ..self::text(text)? })
+    Ok(Described { names: WRAPPED, ..text(&text_of(config)?)? })
 }
 
 fn text(config: &Json) -> Result<Described, SpecError> {

@@ -94,18 +94,6 @@ fn plain(config: &Json) -> Result<Json, SpecError> {
             plain.insert("layer_types".to_owned(), types);
         }
     }
-    if let Some(types) = plain.get("mlp_layer_types").filter(|types| !types.is_null()) {
-        // Experts in all layers but the first few: all that `first_k_dense_replace` can say, and all that is published.
-        let is_dense: Vec<bool> = types.as_array().into_iter().flatten().map(|kind| kind == "dense").collect();
-        let first = is_dense.iter().take_while(|&&dense| dense).count();
-        if is_dense[first..].contains(&true) {
-            return Err(SpecError::field(
-                "mlp_layer_types",
-                "has a dense layer behind a sparse one, which is not supported yet",
-            ));
-        }
-        plain.insert("first_k_dense_replace".to_owned(), json!(first));
-    }
     // Positions enter nowhere, and no head has a width by this name.
     for field in ["rope_scaling", "rope_parameters", "head_dim"] {
         plain.remove(field);

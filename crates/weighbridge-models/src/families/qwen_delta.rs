@@ -5,12 +5,22 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention};
-use super::{Described, Family, SpecError, delta, qwen};
+use super::{Described, Family, SpecError, delta, qwen, text_of};
 use crate::parts::{Fusion, Names};
 use crate::spec::{DecoderSpec, DeltaKind, DeltaSpec, HeadNorm, MixerSpec, MlpSpec, Norm};
 
 pub(super) const NEXT: Family = Family { architecture: "qwen3_next", from_config: next, from_gguf: None };
 pub(super) const QWEN3_5: Family = Family { architecture: "qwen3_5_text", from_config: qwen3_5, from_gguf: None };
+/// Published with a vision tower; text alone is computed.
+pub(super) const QWEN3_5_WRAPPED: Family =
+    Family { architecture: "qwen3_5", from_config: qwen3_5_wrapped, from_gguf: None };
+
+const WRAPPED_NAMES: Names = Names {
+    embedding: "model.language_model.embed_tokens",
+    final_norm: "model.language_model.norm",
+    layer: "model.language_model.layers",
+    ..qwen::QWEN2_MOE_NAMES
+};
 
 fn next(config: &Json) -> Result<Described, SpecError> {
     let own = json!({
@@ -32,6 +42,10 @@ fn next(config: &Json) -> Result<Described, SpecError> {
 fn qwen3_5(config: &Json) -> Result<Described, SpecError> {
     let config = Config::new(config, defaults(json!({"num_key_value_heads": 4})))?;
     Ok(Described { spec: decoder(&config)?, names: qwen::QWEN2_MOE_NAMES })
+}
+
+fn qwen3_5_wrapped(config: &Json) -> Result<Described, SpecError> {
+    Ok(Described { names: WRAPPED_NAMES, ..qwen3_5(&text_of(config)?)? })
 }
 
 fn defaults(own: Json) -> Json {

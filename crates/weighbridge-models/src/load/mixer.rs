@@ -7,7 +7,7 @@ use crate::blocks::attention::Attention;
 use crate::blocks::latent::Latent;
 use crate::blocks::norm::Norm;
 use crate::decoder::Mixer;
-use crate::parts::{Kind, LayerPart, Part};
+use crate::parts::{Kind, LayerPart, Part, own};
 use crate::spec::{AttentionSpec, HeadNorm, LatentSpec, MixerSpec};
 use crate::weights::WeightError;
 
@@ -84,6 +84,13 @@ impl Loader<'_> {
                 (Some((down, norm)), LayerPart::QueryUp)
             }
         };
+        let latent = match spec.source {
+            Some(_) => None,
+            None => {
+                let projection = self.layer_linear(index, LayerPart::Latent, spec.bias)?;
+                Some((projection, Norm::Rms { weight: self.dense(of(LayerPart::LatentNorm))?, eps }))
+            }
+        };
         let up = self.reshaped(of(LayerPart::LatentUp), &[spec.heads, spec.plain_dim + spec.value_dim, spec.rank])?;
         let part = |start, length| up.narrow(1, start, length).and_then(|part| part.contiguous());
         let failed = |source| WeightError::Tensor { name: self.weights.names.of(of(LayerPart::LatentUp)), source };
@@ -93,8 +100,9 @@ impl Loader<'_> {
             spec: spec.clone(),
             query_down,
             query: self.layer_linear(index, query, false)?,
-            latent: self.layer_linear(index, LayerPart::Latent, spec.bias)?,
-            latent_norm: Norm::Rms { weight: self.dense(of(LayerPart::LatentNorm))?, eps },
+            latent,
+            growth: if spec.growth { Some(self.growth(index, own::index::ATTENTION_GROWTH)?) } else { None },
+            indexer: spec.index().map(|indexer| self.indexer(index, indexer)).transpose()?,
             key,
             value,
             output: self.layer_linear(index, LayerPart::Output, spec.bias)?,

@@ -2,13 +2,16 @@
 //! they belong to, and their shapes.
 
 use super::names::{Fusion, Names};
-use crate::spec::{DecoderSpec, DeltaKind, DeltaSpec, FeedForwardSpec, LayerSpec, MixerSpec};
+use crate::spec::{DecoderSpec, DeltaKind, DeltaSpec, FeedForwardSpec, IndexQueries, LatentSpec, LayerSpec, MixerSpec};
 
 /// A name and a shape, outermost dimension first.
 type Own = (&'static str, Vec<usize>);
 
 /// What leaves a layer is multiplied by it.
 pub(crate) const OUTPUT_SCALE: &str = "layer_scalar";
+
+/// Powers that rotary frequencies are multiplied by: "LeRoPE" of Mistral Large 4.
+pub(crate) const LEARNED_ROPE: &str = "lerope.alpha";
 
 /// Those of the decoder.
 pub(crate) fn of_decoder(spec: &DecoderSpec) -> Vec<Own> {
@@ -22,6 +25,10 @@ pub(crate) fn of_decoder(spec: &DecoderSpec) -> Vec<Own> {
             (per_layer::MODEL_NORM, vec![rows.width]),
         ]);
     }
+    if spec.learned_rope {
+        let rope = spec.layers.iter().find_map(|layer| layer.mixer.rope());
+        own.push((LEARNED_ROPE, vec![rope.map_or(0, |rope| rope.width / 2)]));
+    }
     if let Some(streams) = spec.streams {
         let ends = self::streams::ENTER.iter().zip(self::streams::LEAVE).take(streams.count - 1);
         own.extend(ends.flat_map(|(enter, leave)| [(*enter, vec![hidden, hidden]), (leave, vec![hidden, hidden])]));
@@ -34,7 +41,8 @@ pub(crate) fn of_layer(spec: &DecoderSpec, layer: &LayerSpec, names: &Names) -> 
     let hidden = spec.hidden;
     let mut own = match &layer.mixer {
         MixerSpec::Delta(delta) => self::delta(delta, hidden, names.delta),
-        MixerSpec::Attention(_) | MixerSpec::Latent(_) => vec![],
+        MixerSpec::Latent(latent) => self::latent(latent, hidden),
+        MixerSpec::Attention(_) => vec![],
     };
     if let FeedForwardSpec::Beside(_, experts) = &layer.feed_forward {
         own.extend([
@@ -80,6 +88,34 @@ pub(crate) fn of_layer(spec: &DecoderSpec, layer: &LayerSpec, names: &Names) -> 
 pub(super) fn shape(spec: &DecoderSpec, layer: Option<usize>, name: &str, names: &Names) -> Vec<usize> {
     let all = layer.map_or_else(|| of_decoder(spec), |layer| of_layer(spec, &spec.layers[layer], names));
     all.into_iter().find(|(other, _)| *other == name).map(|(_, shape)| shape).unwrap_or_default()
+}
+
+/// Of DeepSeek V3.2 and Mistral Large 4.
+pub(crate) mod index {
+    /// What one of the two calls them; of the norms and of growth first the weight or slope, then the bias or start.
+    pub(crate) struct IndexNames {
+        pub(crate) query: &'static str,
+        pub(crate) key: &'static str,
+        pub(crate) key_norm: [&'static str; 2],
+        pub(crate) weights: &'static str,
+    }
+
+    pub(crate) const DEEPSEEK: IndexNames = IndexNames {
+        query: "self_attn.indexer.wq_b.weight",
+        key: "self_attn.indexer.wk.weight",
+        key_norm: ["self_attn.indexer.k_norm.weight", "self_attn.indexer.k_norm.bias"],
+        weights: "self_attn.indexer.weights_proj.weight",
+    };
+    pub(crate) const MISTRAL: IndexNames = IndexNames {
+        query: "attention.indexer.wq_b.weight",
+        key: "attention.indexer.wk.weight",
+        key_norm: ["attention.indexer.k_norm.weight", "attention.indexer.k_norm.bias"],
+        weights: "attention.indexer.weights_proj.weight",
+    };
+    pub(crate) const INPUT_NORM: [&str; 2] =
+        ["attention.indexer.q_input_norm.weight", "attention.indexer.q_input_norm.bias"];
+    pub(crate) const GROWTH: [&str; 2] = ["attention.indexer.ssmax_scaling.s", "attention.indexer.ssmax_scaling.b"];
+    pub(crate) const ATTENTION_GROWTH: [&str; 2] = ["attention.ssmax_scaling.s", "attention.ssmax_scaling.b"];
 }
 
 /// Of Gemma 3n and 4.
@@ -207,5 +243,28 @@ fn delta(spec: &DeltaSpec, hidden: usize, fusion: Fusion) -> Vec<Own> {
         (kimi::NORM, vec![spec.value_dim]),
         (kimi::OUTPUT, vec![hidden, values]),
     ]);
+    own
+}
+
+fn latent(spec: &LatentSpec, hidden: usize) -> Vec<Own> {
+    let mut own = Vec::new();
+    if spec.growth {
+        own.extend(index::ATTENTION_GROWTH.map(|name| (name, vec![spec.heads])));
+    }
+    let Some(index) = spec.index() else { return own };
+    let (names, input) = match index.queries {
+        IndexQueries::Compressed { rank } => (&index::DEEPSEEK, rank),
+        IndexQueries::Stream => (&index::MISTRAL, hidden),
+    };
+    own.extend([
+        (names.query, vec![index.heads * index.head_dim, input]),
+        (names.key, vec![index.head_dim, hidden]),
+        (names.weights, vec![index.heads, hidden]),
+    ]);
+    own.extend(names.key_norm.map(|name| (name, vec![index.head_dim])));
+    if index.queries == IndexQueries::Stream {
+        own.extend(index::INPUT_NORM.map(|name| (name, vec![hidden])));
+        own.extend(index::GROWTH.map(|name| (name, vec![index.heads])));
+    }
     own
 }

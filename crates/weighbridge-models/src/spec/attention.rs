@@ -1,6 +1,6 @@
 //! How tokens look at each other.
 
-use super::{DeltaSpec, RopeSpec};
+use super::{Choosing, DeltaSpec, IndexSpec, RopeSpec};
 
 /// What mixes the tokens of a layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +122,7 @@ pub struct LatentSpec {
     pub rank: usize,
     /// Width of a head's query and key without the position.
     pub plain_dim: usize,
-    /// Width of what carries the position.
+    /// Width of what carries the position; may be 0.
     pub rope_dim: usize,
     /// Width of a head's value.
     pub value_dim: usize,
@@ -132,6 +132,12 @@ pub struct LatentSpec {
     pub scale: f32,
     /// How queries grow with their position.
     pub temperature: Option<TemperatureSpec>,
+    /// Whether queries also grow with the logarithm of their position, each head by numbers of its own.
+    pub growth: bool,
+    /// Which tokens it looks at.
+    pub choosing: Choosing,
+    /// The earlier layer whose latent rows it uses, where they are not its own.
+    pub source: Option<usize>,
     /// Whether the projections from and to the residual stream have biases, that of plain queries aside.
     pub bias: bool,
     /// Epsilon of the norms within.
@@ -154,6 +160,14 @@ impl LatentSpec {
     /// Width of a head's query.
     pub fn query_dim(&self) -> usize {
         self.plain_dim + self.rope_dim
+    }
+
+    /// Its own indexer.
+    pub fn index(&self) -> Option<&IndexSpec> {
+        match &self.choosing {
+            Choosing::Own(index) => Some(index),
+            Choosing::All | Choosing::Before => None,
+        }
     }
 
     /// Width of what a token leaves in the cache.
@@ -186,7 +200,10 @@ impl MixerSpec {
         match self {
             Self::Attention(spec) if spec.keys_values.has_keys() => 2 * spec.kv_width(),
             Self::Attention(_) => 0,
-            Self::Latent(spec) => spec.cached_width(),
+            Self::Latent(spec) => {
+                let rows = if spec.source.is_none() { spec.cached_width() } else { 0 };
+                rows + spec.index().map_or(0, |index| index.head_dim)
+            }
             Self::Delta(_) => 0,
         }
     }
@@ -203,6 +220,7 @@ impl MixerSpec {
     pub fn source(&self) -> Option<usize> {
         match self {
             Self::Attention(AttentionSpec { keys_values: KeysValues::Of(layer), .. }) => Some(*layer),
+            Self::Latent(spec) => spec.source,
             _ => None,
         }
     }
