@@ -2,10 +2,13 @@
 //! to check against the papers, exact enough to be the oracle of faster ones.
 
 pub(crate) mod attention;
+pub(crate) mod compressed;
+pub(crate) mod compressor;
 pub(crate) mod delta;
 pub(crate) mod embedding;
 pub(crate) mod experts;
 pub(crate) mod feed_forward;
+pub(crate) mod hyper;
 pub(crate) mod indexer;
 pub(crate) mod latent;
 pub(crate) mod linear;

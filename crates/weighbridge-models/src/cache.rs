@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::spec::{Choosing, DecoderSpec, LatentSpec, MixerSpec};
+use crate::spec::{Choosing, CompressedSpec, CompressionSpec, DecoderSpec, LatentSpec, MixerSpec};
 
 /// Tokens that a cache has room for once it holds any.
 const TOKENS_MIN: usize = 64;
@@ -18,6 +18,8 @@ pub struct KvCache {
     layers: Vec<LayerCache>,
     /// The keys of indexers.
     indices: Vec<LayerCache>,
+    /// Rows that sum up runs of tokens.
+    summaries: Vec<LayerCache>,
     tokens: usize,
     announced: usize,
     context: usize,
@@ -40,14 +42,16 @@ pub(crate) struct Caches<'a> {
     pub(crate) keys: &'a mut LayerCache,
     /// Keys of its indexer.
     pub(crate) index: &'a mut LayerCache,
+    /// Rows that sum up runs of tokens.
+    pub(crate) rows: &'a mut LayerCache,
 }
 
 /// What a layer of fixed memory keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct State {
-    /// What the last tokens gave its convolution.
+    /// What the last tokens gave its convolution, or the run that has not ended.
     pub(crate) tail: Vec<f32>,
-    /// Of each head, side by side.
+    /// Of each head, side by side, or what the last tokens gave the run of its indexer.
     pub(crate) memory: Vec<f32>,
 }
 
@@ -60,6 +64,8 @@ struct CacheShape {
     values: bool,
     /// Numbers of its state.
     state: usize,
+    /// Tokens that leave one row together.
+    every: usize,
 }
 
 /// `[kv_heads, capacity, head_dim]` each.
@@ -73,7 +79,8 @@ impl KvCache {
     pub(crate) fn new(spec: &DecoderSpec) -> Self {
         let layers = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of(&layer.mixer))).collect();
         let indices = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of_index(&layer.mixer))).collect();
-        Self { layers, indices, tokens: 0, announced: 0, context: spec.context }
+        let summaries = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of_rows(&layer.mixer))).collect();
+        Self { layers, indices, summaries, tokens: 0, announced: 0, context: spec.context }
     }
 
     /// Tokens it holds, which is the position of the next one.
@@ -106,7 +113,8 @@ impl KvCache {
 
     /// Bytes of memory held, room not yet used included.
     pub fn bytes(&self) -> u64 {
-        let rooms = self.layers.iter().chain(&self.indices).filter_map(|layer| layer.room.as_ref());
+        let rooms =
+            self.layers.iter().chain(&self.indices).chain(&self.summaries).filter_map(|layer| layer.room.as_ref());
         let numbers = |room: &Room| room.keys.elem_count() + room.values.as_ref().map_or(0, Tensor::elem_count);
         let states: u64 = self.layers.iter().filter_map(|layer| layer.state.as_ref()).map(State::bytes).sum();
         states + rooms.map(|room| 4 * numbers(room) as u64).sum::<u64>()
@@ -119,18 +127,19 @@ impl KvCache {
 
     /// Whether it was made for a decoder of this spec.
     pub(crate) fn fits(&self, spec: &DecoderSpec) -> bool {
-        let fits = |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.shape == CacheShape::of(&layer.mixer);
-        let fits_index =
-            |(cache, layer): (&LayerCache, &crate::spec::LayerSpec)| cache.shape == CacheShape::of_index(&layer.mixer);
-        self.layers.len() == spec.layers.len()
-            && self.layers.iter().zip(&spec.layers).all(fits)
-            && self.indices.iter().zip(&spec.layers).all(fits_index)
+        let fit = |caches: &[LayerCache], shape: fn(&MixerSpec) -> CacheShape| {
+            caches.len() == spec.layers.len()
+                && caches.iter().zip(&spec.layers).all(|(cache, layer)| cache.shape == shape(&layer.mixer))
+        };
+        fit(&self.layers, CacheShape::of)
+            && fit(&self.indices, CacheShape::of_index)
+            && fit(&self.summaries, CacheShape::of_rows)
     }
 
     /// Makes room for `tokens` more.
     pub(crate) fn reserve(&mut self, tokens: usize) -> Result<()> {
         let needed = self.tokens + tokens;
-        for layer in self.layers.iter_mut().chain(&mut self.indices) {
+        for layer in self.layers.iter_mut().chain(&mut self.indices).chain(&mut self.summaries) {
             layer.next = None;
             layer.reserve(self.tokens, needed, self.context)?;
         }
@@ -139,7 +148,7 @@ impl KvCache {
 
     /// What the layer of number `own` uses, which takes the keys of layer `source`.
     pub(crate) fn of(&mut self, source: usize, own: usize) -> Caches<'_> {
-        Caches { keys: &mut self.layers[source], index: &mut self.indices[own] }
+        Caches { keys: &mut self.layers[source], index: &mut self.indices[own], rows: &mut self.summaries[own] }
     }
 
     /// Counts the tokens that a step has written to every layer.
@@ -159,12 +168,25 @@ impl State {
 
 impl CacheShape {
     /// Of a layer that leaves nothing.
-    const NONE: Self = Self { kv_heads: 0, head_dim: 0, values: false, state: 0 };
+    const NONE: Self = Self { kv_heads: 0, head_dim: 0, values: false, state: 0, every: 1 };
 
     fn of_index(spec: &MixerSpec) -> Self {
         match spec {
             MixerSpec::Latent(LatentSpec { choosing: Choosing::Own(index), .. }) => {
-                Self { kv_heads: 1, head_dim: index.head_dim, values: false, state: 0 }
+                Self { kv_heads: 1, head_dim: index.head_dim, ..Self::NONE }
+            }
+            MixerSpec::Compressed(CompressedSpec {
+                compression: Some(CompressionSpec { every, index: Some(index), .. }),
+                ..
+            }) => Self { kv_heads: 1, head_dim: index.head_dim, every: *every, ..Self::NONE },
+            _ => Self::NONE,
+        }
+    }
+
+    fn of_rows(spec: &MixerSpec) -> Self {
+        match spec {
+            MixerSpec::Compressed(CompressedSpec { head_dim, compression: Some(compression), .. }) => {
+                Self { kv_heads: 1, head_dim: *head_dim, every: compression.every, ..Self::NONE }
             }
             _ => Self::NONE,
         }
@@ -174,11 +196,14 @@ impl CacheShape {
         match spec {
             MixerSpec::Attention(spec) if !spec.keys_values.has_keys() => Self::NONE,
             MixerSpec::Attention(spec) => {
-                Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true, state: 0 }
+                Self { kv_heads: spec.kv_heads, head_dim: spec.head_dim, values: true, ..Self::NONE }
             }
             MixerSpec::Latent(LatentSpec { source: Some(_), .. }) => Self::NONE,
-            MixerSpec::Latent(spec) => Self { kv_heads: 1, head_dim: spec.cached_width(), values: false, state: 0 },
-            MixerSpec::Delta(spec) => Self { kv_heads: 0, head_dim: 0, values: false, state: spec.state_width() },
+            MixerSpec::Latent(spec) => Self { kv_heads: 1, head_dim: spec.cached_width(), ..Self::NONE },
+            MixerSpec::Delta(spec) => Self { state: spec.state_width(), ..Self::NONE },
+            MixerSpec::Compressed(spec) => {
+                Self { kv_heads: 1, head_dim: spec.head_dim, state: spec.state_width(), ..Self::NONE }
+            }
         }
     }
 }
@@ -189,7 +214,9 @@ impl LayerCache {
     }
 
     fn reserve(&mut self, held: usize, needed: usize, context: usize) -> Result<()> {
-        if self.shape.kv_heads == 0 {
+        let every = self.shape.every;
+        let (held, needed, context) = (held / every, needed / every, context / every);
+        if self.shape.kv_heads == 0 || needed == 0 {
             return Ok(());
         }
         let capacity = self.room.as_ref().map_or(Ok(0), |room| room.keys.dim(1))?;

@@ -4,9 +4,11 @@ use candle_core::Tensor;
 use thiserror::Error;
 
 use crate::blocks::attention::Attention;
+use crate::blocks::compressed::Compressed;
 use crate::blocks::delta::Delta;
 use crate::blocks::embedding::Embedding;
 use crate::blocks::feed_forward::FeedForward;
+use crate::blocks::hyper::{Hyper, HyperHead};
 use crate::blocks::indexer::Choice;
 use crate::blocks::latent::Latent;
 use crate::blocks::linear::Linear;
@@ -64,6 +66,8 @@ pub struct Decoder {
     pub(crate) rows: Option<LayerRows>,
     /// From one residual stream to several and back.
     pub(crate) ends: Option<Ends>,
+    /// The same where the streams are of the other kind.
+    pub(crate) hyper: Option<HyperHead>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) final_norm: Norm,
     pub(crate) head: Linear,
@@ -90,6 +94,8 @@ pub(crate) struct Layer {
     pub(crate) laurel: Option<Laurel>,
     /// How it changes the streams, where there are several.
     pub(crate) streams: Option<Streams>,
+    /// How attention and feed-forward part read and write streams of the other kind.
+    pub(crate) hyper: Option<[Hyper; 2]>,
     /// What it does with each token's row.
     pub(crate) rows: Option<RowGate>,
     /// What leaves the layer is multiplied by this.
@@ -108,6 +114,7 @@ pub(crate) enum Mixer {
     Attention(Attention),
     Latent(Latent),
     Delta(Delta),
+    Compressed(Compressed),
 }
 
 impl Decoder {
@@ -131,15 +138,15 @@ impl Decoder {
     pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Logits, ComputeError> {
         self.check(tokens, cache)?;
         cache.reserve(tokens.len())?;
-        let mut step = self.step(tokens.len(), cache)?;
+        let mut step = self.step(tokens, cache)?;
 
         let mut x = scaled(self.embedding.forward(tokens)?, f64::from(self.spec.embedding_scale))?;
         step.rows = self.rows.as_ref().map(|rows| rows.forward(tokens, &x)).transpose()?;
-        x = self.ends.as_ref().map_or_else(|| Ok(x.clone()), |ends| ends.enter(&x))?;
+        x = self.enter(x)?;
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(x, &mut step, cache, index)?;
         }
-        x = self.ends.as_ref().map_or_else(|| Ok(x.clone()), |ends| ends.leave(&x))?;
+        x = self.leave(x)?;
         let logits = self.logits(x, rows)?;
         cache.advance(tokens.len());
         Ok(logits)
@@ -159,12 +166,30 @@ impl Decoder {
         Ok(())
     }
 
-    fn step(&self, tokens: usize, cache: &KvCache) -> candle_core::Result<Step> {
-        let past = cache.len();
-        let length = cache.rope_length(tokens);
-        let turns = self.ropes.iter().map(|rope| rope.turns(past..past + tokens, length)).collect::<Result<_, _>>()?;
-        let views = self.spans.iter().map(|&span| mask::views(tokens, past, span)).collect::<Result<_, _>>()?;
-        Ok(Step { past, turns, views, rows: None, choice: None })
+    fn step<'a>(&'a self, tokens: &'a [u32], cache: &KvCache) -> candle_core::Result<Step<'a>> {
+        let (past, count) = (cache.len(), tokens.len());
+        let length = cache.rope_length(count);
+        let turns = self.ropes.iter().map(|rope| rope.turns(past..past + count, length)).collect::<Result<_, _>>()?;
+        let views = self.spans.iter().map(|&span| mask::views(count, past, span)).collect::<Result<_, _>>()?;
+        Ok(Step { tokens, past, ropes: &self.ropes, turns, views, rows: None, choice: None })
+    }
+
+    /// From one residual stream to as many as there are.
+    fn enter(&self, x: Tensor) -> candle_core::Result<Tensor> {
+        match (&self.ends, &self.hyper) {
+            (Some(ends), _) => ends.enter(&x),
+            (_, Some(hyper)) => hyper.enter(&x),
+            (None, None) => Ok(x),
+        }
+    }
+
+    /// And back.
+    fn leave(&self, x: Tensor) -> candle_core::Result<Tensor> {
+        match (&self.ends, &self.hyper) {
+            (Some(ends), _) => ends.leave(&x),
+            (_, Some(hyper)) => hyper.leave(&x),
+            (None, None) => Ok(x),
+        }
     }
 
     fn logits(&self, x: Tensor, rows: Rows) -> candle_core::Result<Logits> {
@@ -183,8 +208,10 @@ impl Decoder {
 }
 
 /// What all layers of a step share, computed once.
-struct Step {
+struct Step<'a> {
+    tokens: &'a [u32],
     past: usize,
+    ropes: &'a [Rope],
     /// For each of the decoder's ropes.
     turns: Vec<Turns>,
     /// For each of the decoder's spans.
@@ -197,8 +224,22 @@ struct Step {
 
 impl Layer {
     /// `[tokens, hidden]` to the same, or `[streams, tokens, hidden]` where there are several streams.
-    fn forward(&self, x: Tensor, step: &mut Step, cache: &mut KvCache, index: usize) -> candle_core::Result<Tensor> {
+    fn forward(
+        &self,
+        x: Tensor,
+        step: &mut Step<'_>,
+        cache: &mut KvCache,
+        index: usize,
+    ) -> candle_core::Result<Tensor> {
         let caches = cache.of(self.cache, index);
+        if let Some([around_attention, around_feed_forward]) = &self.hyper {
+            let (read, mixing) = around_attention.collapse(&x)?;
+            let mixed = self.mix(&optional(self.attention_norm.as_ref(), &read)?, step, caches)?;
+            let x = mixing.expand(&mixed, &x)?;
+            let (read, mixing) = around_feed_forward.collapse(&x)?;
+            let normed = optional(self.feed_forward_norm.as_ref(), &read)?;
+            return mixing.expand(&self.feed_forward.forward(&normed, &read, step.tokens)?, &x);
+        }
         let Some(streams) = &self.streams else {
             let x = self.parts(x, step, caches)?;
             let given = self.of_rows(&x, step, index)?;
@@ -212,30 +253,41 @@ impl Layer {
     }
 
     /// What the rows of this layer add.
-    fn of_rows(&self, x: &Tensor, step: &Step, index: usize) -> candle_core::Result<Option<Tensor>> {
+    fn of_rows(&self, x: &Tensor, step: &Step<'_>, index: usize) -> candle_core::Result<Option<Tensor>> {
         let (Some(gate), Some(rows)) = (&self.rows, &step.rows) else { return Ok(None) };
         gate.forward(x, &rows.narrow(1, index, 1)?.squeeze(1)?).map(Some)
     }
 
-    /// Both parts: `[tokens, hidden]` to the same.
-    fn parts(&self, x: Tensor, step: &mut Step, caches: Caches<'_>) -> candle_core::Result<Tensor> {
+    /// What the mixer gives: `[tokens, hidden]` to the same.
+    fn mix(&self, x: &Tensor, step: &mut Step<'_>, caches: Caches<'_>) -> candle_core::Result<Tensor> {
         let turns = self.rope.map(|rope| &step.turns[rope]);
         let views = &step.views[self.span];
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.forward(x, turns, views, caches.keys, step.past),
+            Mixer::Latent(latent) => latent.forward(x, turns, views, caches, step.past, &mut step.choice),
+            Mixer::Delta(delta) => delta.forward(x, caches.keys),
+            Mixer::Compressed(compressed) => {
+                let (Some(rope), Some(turns)) = (self.rope.map(|rope| &step.ropes[rope]), turns) else {
+                    candle_core::bail!("compressed attention needs a rope")
+                };
+                compressed.forward(x, rope, turns, views, caches, step.past)
+            }
+        }
+    }
+
+    /// Both parts: `[tokens, hidden]` to the same.
+    fn parts(&self, x: Tensor, step: &mut Step<'_>, caches: Caches<'_>) -> candle_core::Result<Tensor> {
         let normed = optional(self.attention_norm.as_ref(), &x)?;
-        let mixed = match &self.mixer {
-            Mixer::Attention(attention) => attention.forward(&normed, turns, views, caches.keys, step.past)?,
-            Mixer::Latent(latent) => latent.forward(&normed, turns, views, caches, step.past, &mut step.choice)?,
-            Mixer::Delta(delta) => delta.forward(&normed, caches.keys)?,
-        };
+        let mixed = self.mix(&normed, step, caches)?;
         let mixed = scaled(optional(self.attention_after.as_ref(), &mixed)?, self.residual_scale)?;
         if self.is_parallel {
-            return (&x + mixed)? + scaled(self.feed_forward.forward(&normed, &x)?, self.residual_scale)?;
+            return (&x + mixed)? + scaled(self.feed_forward.forward(&normed, &x, step.tokens)?, self.residual_scale)?;
         }
         let mut x = (x + mixed)?;
         if let Some(laurel) = &self.laurel {
             x = ((x + laurel.forward(&normed)?)? * 0.5_f64.sqrt())?;
         }
-        let given = self.feed_forward.forward(&optional(self.feed_forward_norm.as_ref(), &x)?, &x)?;
+        let given = self.feed_forward.forward(&optional(self.feed_forward_norm.as_ref(), &x)?, &x, step.tokens)?;
         x + scaled(optional(self.feed_forward_after.as_ref(), &given)?, self.residual_scale)?
     }
 }

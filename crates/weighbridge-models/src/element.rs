@@ -33,6 +33,8 @@ pub(crate) enum Form {
     Expanded(Format),
     /// Bytes that mean something to their family alone.
     Bytes,
+    /// Whole numbers, for tables.
+    Integers,
     /// Known, but nothing here expands it.
     Unsupported,
 }
@@ -50,6 +52,8 @@ impl ElementType {
     pub(crate) const F8_E4M3: Self = Self::plain("F8_E4M3", 1, Form::F8E4m3);
     pub(crate) const F8_E5M2: Self = Self::plain("F8_E5M2", 1, Form::F8E5m2);
     pub(crate) const F8_E8M0: Self = Self::plain("F8_E8M0", 1, Form::F8E8m0);
+    pub(crate) const I32: Self = Self::plain("I32", 4, Form::Integers);
+    pub(crate) const I64: Self = Self::plain("I64", 8, Form::Integers);
     pub(crate) const U8: Self = Self::plain("U8", 1, Form::Bytes);
 
     pub(crate) const Q4_0: Self = Self::blocks("Q4_0", 32, 18, GgmlDType::Q4_0);

@@ -6,6 +6,7 @@
 mod cohere;
 mod config;
 mod deepseek;
+mod deepseek_v4;
 mod delta;
 mod experts;
 mod gemma;
@@ -100,6 +101,7 @@ const FAMILIES: &[Family] = &[
     deepseek::V2,
     deepseek::V3,
     deepseek::V32,
+    deepseek_v4::FAMILY,
     qwen::QWEN2,
     qwen::QWEN2_MOE,
     qwen::QWEN3,

@@ -40,9 +40,10 @@ pub use load::LoadProgress;
 pub use logits::Logits;
 pub use quantise::{QuantizeError, Quantized, QuantizedType, UnknownType, quantize};
 pub use spec::{
-    Activation, AttentionSpec, Choosing, DecoderSpec, DeltaKind, DeltaSpec, ExpertsSpec, FeedForwardSpec, GroupsSpec,
-    HeadNorm, IndexQueries, IndexSpec, KeysValues, LatentSpec, LayerSpec, MixerSpec, MlpSpec, Norm, PerLayerSpec,
-    Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring, Span, StreamsSpec, TemperatureSpec,
+    Activation, AttentionSpec, Choosing, CompressedSpec, CompressionSpec, DecoderSpec, DeltaKind, DeltaSpec,
+    ExpertsSpec, FeedForwardSpec, GroupsSpec, HeadNorm, HyperSpec, IndexQueries, IndexSpec, KeysValues, LatentSpec,
+    LayerSpec, MixerSpec, MlpSpec, Norm, PerLayerSpec, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec,
+    RowIndexSpec, Scoring, Span, StreamsSpec, TemperatureSpec,
 };
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
 pub use weights::WeightError;

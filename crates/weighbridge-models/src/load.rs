@@ -1,5 +1,6 @@
 //! From stored tensors to a decoder.
 
+mod compressed;
 mod delta;
 mod experts;
 mod extras;
@@ -86,7 +87,8 @@ impl Loader<'_> {
         };
         let rows = self.spec.per_layer.map(|rows| self.rows(rows)).transpose()?;
         let ends = self.spec.streams.map(|streams| self.ends(streams)).transpose()?;
-        Ok(Decoder { spec: self.spec.clone(), embedding, rows, ends, layers, final_norm, head, ropes, spans })
+        let hyper = self.spec.hyper.map(|hyper| self.hyper_head(hyper)).transpose()?;
+        Ok(Decoder { spec: self.spec.clone(), embedding, rows, ends, hyper, layers, final_norm, head, ropes, spans })
     }
 
     fn layer(&mut self, index: usize, ropes: &mut Vec<Rope>, spans: &mut Vec<Span>) -> Result<Layer, WeightError> {
@@ -111,6 +113,7 @@ impl Loader<'_> {
             residual_scale: f64::from(spec.residual_scale),
             laurel: spec.laurel.map(|_| self.laurel(index)).transpose()?,
             streams: self.spec.streams.map(|streams| self.streams(index, streams)).transpose()?,
+            hyper: self.spec.hyper.map(|hyper| self.hyper(index, hyper)).transpose()?,
             rows: self.spec.per_layer.map(|rows| self.row_gate(index, rows)).transpose()?,
             output_scale: if spec.output_scale { self.output_scale(index)? } else { 1.0 },
             cache: spec.mixer.source().unwrap_or(index),

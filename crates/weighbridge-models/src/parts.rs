@@ -135,7 +135,7 @@ impl List<'_> {
                 self.linear(LayerPart::Output, attention.output_bias);
             }
             MixerSpec::Latent(latent) => self.latent(latent),
-            MixerSpec::Delta(_) => {}
+            MixerSpec::Delta(_) | MixerSpec::Compressed(_) => {}
         }
         let own = own::of_layer(self.spec, layer, self.names);
         self.parts.extend(own.into_iter().map(|(name, _)| Part::Own(Some(self.index), name)));

@@ -4,6 +4,7 @@
 //! families. What differs between layers is a list, never an `if` on a layer's number.
 
 mod attention;
+mod compressed;
 mod delta;
 mod extras;
 mod feed_forward;
@@ -11,8 +12,9 @@ mod index;
 mod rope;
 
 pub use self::attention::{AttentionSpec, HeadNorm, KeysValues, LatentSpec, MixerSpec, Span, TemperatureSpec};
+pub use self::compressed::{CompressedSpec, CompressionSpec, RowIndexSpec};
 pub use self::delta::{DeltaKind, DeltaSpec};
-pub use self::extras::{PerLayerSpec, StreamsSpec};
+pub use self::extras::{HyperSpec, PerLayerSpec, StreamsSpec};
 pub use self::feed_forward::{Activation, ExpertsSpec, FeedForwardSpec, GroupsSpec, MlpSpec, RouterSpec, Scoring};
 pub use self::index::{Choosing, IndexQueries, IndexSpec};
 pub use self::rope::{RopeScaling, RopeSpec, RopeStyle};
@@ -46,6 +48,8 @@ pub struct DecoderSpec {
     pub per_layer: Option<PerLayerSpec>,
     /// Residual streams, where there are several.
     pub streams: Option<StreamsSpec>,
+    /// Residual streams of another kind, where there are several.
+    pub hyper: Option<HyperSpec>,
     /// Whether rotary frequencies are multiplied by e to the power of stored numbers, one for each.
     pub learned_rope: bool,
     /// From the first to the last.

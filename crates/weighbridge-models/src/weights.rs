@@ -147,7 +147,9 @@ impl Stored {
                 Some(numbers) => numbers,
                 None => candle_core::bail!("its bytes are no whole number of blocks"),
             },
-            Form::Bytes | Form::Unsupported => candle_core::bail!("{} cannot be expanded", self.element.name()),
+            Form::Bytes | Form::Integers | Form::Unsupported => {
+                candle_core::bail!("{} cannot be expanded", self.element.name())
+            }
         })
     }
 
@@ -194,6 +196,21 @@ impl Weights {
             return Err(WeightError::Element { name, element: stored.element.name().to_owned() });
         }
         Ok(stored.data().to_vec())
+    }
+
+    /// A table of whole numbers, and the bytes it takes in the file.
+    pub(crate) fn integers(&self, part: Part, spec: &DecoderSpec) -> Result<(Vec<i64>, u64), WeightError> {
+        let stored = self.find(part, spec)?;
+        let data = stored.data();
+        let numbers = match stored.element {
+            ElementType::I32 => data.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect(),
+            ElementType::I64 => data.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect(),
+            other => {
+                let (name, element) = (self.names.of(part), other.name().to_owned());
+                return Err(WeightError::Element { name, element });
+            }
+        };
+        Ok((numbers, data.len() as u64))
     }
 
     /// A weight as float32, and the bytes it takes in the file.

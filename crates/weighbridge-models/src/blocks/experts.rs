@@ -22,6 +22,8 @@ pub(crate) struct Experts {
     pub(crate) gate: Linear,
     /// Counts in the choice alone, one for each expert.
     pub(crate) choice_bias: Option<Vec<f32>>,
+    /// The experts of each token, `[vocabulary, chosen]`, where it is not scores that choose.
+    pub(crate) table: Option<Vec<u32>>,
     /// What each expert's weight is multiplied by.
     pub(crate) scales: Option<Vec<f32>>,
     pub(crate) experts: Vec<Mlp>,
@@ -41,9 +43,9 @@ struct Bucket {
 
 impl Experts {
     /// `[tokens, hidden]` to the same; the router sees `routed`, mostly `x` itself.
-    pub(crate) fn forward(&self, x: &Tensor, routed: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, routed: &Tensor, tokens: &[u32]) -> Result<Tensor> {
         let mut sum = x.zeros_like()?;
-        for (expert, Bucket { rows, weights }) in self.buckets(routed)? {
+        for (expert, Bucket { rows, weights }) in self.buckets(routed, tokens)? {
             let weights = Tensor::from_vec(weights, (rows.len(), 1), &Device::Cpu)?;
             let rows = Tensor::new(rows, &Device::Cpu)?;
             let taken = x.index_select(&rows, 0)?;
@@ -61,11 +63,13 @@ impl Experts {
     }
 
     /// The tokens of each expert that has any.
-    fn buckets(&self, x: &Tensor) -> Result<BTreeMap<usize, Bucket>> {
+    fn buckets(&self, x: &Tensor, tokens: &[u32]) -> Result<BTreeMap<usize, Bucket>> {
         let scores: Vec<Vec<f32>> = self.gate.forward(x)?.to_vec2()?;
         let mut buckets: BTreeMap<usize, Bucket> = BTreeMap::new();
         for (row, scores) in scores.iter().enumerate() {
-            for (expert, weight) in router::choose(&self.router, self.chosen, scores, self.choice_bias.as_deref()) {
+            let table = self.table.as_ref().map(|table| &table[tokens[row] as usize * self.chosen..][..self.chosen]);
+            let bias = self.choice_bias.as_deref();
+            for (expert, weight) in router::choose(&self.router, self.chosen, scores, bias, table) {
                 let bucket = buckets.entry(expert).or_default();
                 bucket.rows.push(row as u32);
                 bucket.weights.push(weight * self.scales.as_ref().map_or(1.0, |scales| scales[expert]));

@@ -37,21 +37,21 @@ pub(crate) struct Mlp {
 }
 
 impl FeedForward {
-    /// `[tokens, hidden]` to the same, given the residual stream that `x` was normalised from.
-    pub(crate) fn forward(&self, x: &Tensor, stream: &Tensor) -> Result<Tensor> {
+    /// `[tokens, hidden]` to the same, given the residual stream that `x` was normalised from, and the tokens.
+    pub(crate) fn forward(&self, x: &Tensor, stream: &Tensor, tokens: &[u32]) -> Result<Tensor> {
         match self {
             Self::Dense(mlp) => mlp.forward(x),
-            Self::Experts(experts) => experts.forward(x, x),
-            Self::Beside(both) => both.forward(x, stream),
+            Self::Experts(experts) => experts.forward(x, x, tokens),
+            Self::Beside(both) => both.forward(x, stream, tokens),
         }
     }
 }
 
 impl Beside {
-    fn forward(&self, x: &Tensor, stream: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, stream: &Tensor, tokens: &[u32]) -> Result<Tensor> {
         let dense = self.dense_after.forward(&self.dense.forward(x)?)?;
         let routed = self.router_norm.forward(stream)?;
-        let given = self.experts.forward(&self.experts_before.forward(stream)?, &routed)?;
+        let given = self.experts.forward(&self.experts_before.forward(stream)?, &routed, tokens)?;
         dense + self.experts_after.forward(&given)?
     }
 }
@@ -73,6 +73,9 @@ impl Mlp {
             let gate = (&gate * sigmoid(&(&gate * f64::from(alpha))?)?)?;
             return gate * (up.clamp(-limit, limit)? + 1.0)?;
         }
+        if let Activation::ClampedSilu { limit } = self.activation {
+            return gate.clamp(f32::NEG_INFINITY, limit)?.silu()? * up.clamp(-limit, limit)?;
+        }
         plain(self.activation, gate)? * up
     }
 }
@@ -88,6 +91,7 @@ pub(super) fn plain(activation: Activation, x: &Tensor) -> Result<Tensor> {
             let deviation = centred.sqr()?.mean_keepdim(D::Minus1)?.sqrt()?;
             centred.broadcast_sub(&(deviation * f64::from(deviations))?)?.relu()?.gelu()
         }
+        Activation::ClampedSilu { limit } => x.clamp(f32::NEG_INFINITY, limit)?.silu(),
         Activation::ClampedSwish { alpha, .. } => x * sigmoid(&(x * f64::from(alpha))?)?,
     }
 }

@@ -124,7 +124,7 @@ impl Choice {
 }
 
 /// The positions of the best scores, of equals the first, where there are more than `count`; counted from `first`.
-fn best(scores: &[f32], count: usize, first: usize) -> Option<Vec<u32>> {
+pub(super) fn best(scores: &[f32], count: usize, first: usize) -> Option<Vec<u32>> {
     if scores.len() <= count {
         return None;
     }

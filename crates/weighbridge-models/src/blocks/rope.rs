@@ -45,6 +45,11 @@ impl Rope {
 
     /// The turns of `positions` in a sequence of `length` tokens. The length matters to `Dynamic` and `Long` alone.
     pub(crate) fn turns(&self, positions: Range<usize>, length: usize) -> Result<Turns> {
+        self.turns_at(&positions.collect::<Vec<_>>(), length)
+    }
+
+    /// The same of positions that need not follow each other.
+    pub(crate) fn turns_at(&self, positions: &[usize], length: usize) -> Result<Turns> {
         let length = length as f64;
         let grown;
         let frequencies = match self.spec.scaling {
@@ -60,7 +65,7 @@ impl Rope {
         let shape = (positions.len(), self.spec.width / 2);
         let mut cos = Vec::with_capacity(shape.0 * shape.1);
         let mut sin = Vec::with_capacity(shape.0 * shape.1);
-        for position in positions {
+        for &position in positions {
             for frequency in frequencies {
                 // Rounded to float32 as the models were trained, and only then turned.
                 let (s, c) = (position as f32 * frequency).sin_cos();
@@ -84,6 +89,21 @@ impl Turns {
         let turned = self.turn(&x.narrow(D::Minus1, 0, self.width)?.contiguous()?)?;
         let kept = x.narrow(D::Minus1, self.width, head_dim - self.width)?;
         Tensor::cat(&[turned, kept], D::Minus1)?.contiguous()
+    }
+
+    /// The same on the last dimensions of a head, not the first.
+    pub(crate) fn apply_last(&self, x: &Tensor) -> Result<Tensor> {
+        let kept = x.dim(D::Minus1)? - self.width;
+        if kept == 0 {
+            return self.turn(&x.contiguous()?);
+        }
+        let turned = self.turn(&x.narrow(D::Minus1, kept, self.width)?.contiguous()?)?;
+        Tensor::cat(&[x.narrow(D::Minus1, 0, kept)?, turned], D::Minus1)?.contiguous()
+    }
+
+    /// The turns back.
+    pub(crate) fn reversed(&self) -> Result<Self> {
+        Ok(Self { cos: self.cos.clone(), sin: self.sin.neg()?, width: self.width, style: self.style })
     }
 
     /// The same in another style.

@@ -5,12 +5,13 @@ use crate::spec::{GroupsSpec, RouterSpec, Scoring};
 /// What keeps a sum of weights from being zero, as DeepSeek's own code has it.
 const SUM_MIN: f32 = 1e-20;
 
-/// The experts of one token, given its score for each of them.
+/// The experts of one token, given its score for each of them, or those of `table` weighed by the scores.
 pub(crate) fn choose(
     spec: &RouterSpec,
     chosen: usize,
     scores: &[f32],
     choice_bias: Option<&[f32]>,
+    table: Option<&[u32]>,
 ) -> Vec<(usize, f32)> {
     if let Scoring::SparseMixer { jitter } = spec.scoring {
         return sparse_mixer(scores, chosen, jitter);
@@ -18,6 +19,7 @@ pub(crate) fn choose(
     let weights = match spec.scoring {
         Scoring::Softmax => softmax(scores),
         Scoring::Sigmoid => scores.iter().map(|&score| 1.0 / (1.0 + (-score).exp())).collect(),
+        Scoring::SqrtSoftplus => scores.iter().map(|&score| softplus(score).sqrt()).collect(),
         Scoring::SoftmaxOfChosen | Scoring::SparseMixer { .. } => scores.to_vec(),
     };
     let mut merits = weights.clone();
@@ -27,7 +29,10 @@ pub(crate) fn choose(
     if let Some(groups) = spec.groups {
         close_groups(&mut merits, groups);
     }
-    let experts = best(&merits, chosen);
+    let experts = match table {
+        Some(table) => table.iter().map(|&expert| expert as usize).collect(),
+        None => best(&merits, chosen),
+    };
     let mut taken: Vec<f32> = experts.iter().map(|&expert| weights[expert]).collect();
     if spec.scoring == Scoring::SoftmaxOfChosen {
         taken = softmax(&taken);
@@ -72,6 +77,11 @@ fn sparse_mixer(scores: &[f32], chosen: usize, jitter: f32) -> Vec<(usize, f32)>
     experts
 }
 
+/// `ln(1 + e^x)`, which is `x` in float32 where it is large.
+fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { x.exp().ln_1p() }
+}
+
 fn softmax(scores: &[f32]) -> Vec<f32> {
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
@@ -86,7 +96,7 @@ mod tests {
     const PLAIN: RouterSpec = RouterSpec::of(Scoring::Softmax);
 
     fn check(spec: RouterSpec, scores: &[f32], bias: Option<&[f32]>, expected: &[(usize, f32)]) {
-        let found = choose(&spec, expected.len(), scores, bias);
+        let found = choose(&spec, expected.len(), scores, bias, None);
         for ((expert, weight), (wanted, wanted_weight)) in found.iter().zip(expected) {
             assert!(expert == wanted && (weight - wanted_weight).abs() < 1e-6, "{found:?}, not {expected:?}");
         }

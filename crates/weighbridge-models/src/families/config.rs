@@ -235,6 +235,7 @@ impl Config {
             logit_cap: None,
             per_layer: None,
             streams: None,
+            hyper: None,
             learned_rope: false,
             layers: vec![layer; layers],
         })

@@ -77,6 +77,7 @@ pub(super) fn decoder(file: &Gguf, architecture: &'static str, style: RopeStyle)
         logit_cap: None,
         per_layer: None,
         streams: None,
+        hyper: None,
         learned_rope: false,
         layers: vec![layer; layers],
     };

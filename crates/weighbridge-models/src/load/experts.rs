@@ -6,6 +6,7 @@ use super::{Loader, Matrix};
 use crate::blocks::experts::Experts;
 use crate::blocks::feed_forward::Mlp;
 use crate::blocks::linear::Linear;
+use crate::parts::own::EXPERTS_OF_TOKENS;
 use crate::parts::{ExpertPart, Kind, LayerPart, Packing, Part};
 use crate::spec::{ExpertsSpec, MlpSpec};
 use crate::weights::WeightError;
@@ -38,6 +39,7 @@ impl Loader<'_> {
             chosen: spec.chosen,
             gate,
             scales: None,
+            table: if spec.router.by_token { Some(self.experts_of_tokens(index, spec)?) } else { None },
             choice_bias: choice_bias.map_err(|source| self.failed(choice, source))?,
             experts: (0..spec.count)
                 .map(|expert| self.expert(index, expert, &spec.expert))
@@ -54,6 +56,19 @@ impl Loader<'_> {
                 .then(|| self.layer_linear(index, LayerPart::SharedSwitch, false))
                 .transpose()?,
         })
+    }
+
+    /// The experts of each token, all of which there must be.
+    fn experts_of_tokens(&mut self, index: usize, spec: &ExpertsSpec) -> Result<Vec<u32>, WeightError> {
+        let part = Part::Own(Some(index), EXPERTS_OF_TOKENS);
+        let (experts, bytes) = self.weights.integers(part, self.spec)?;
+        self.advance(bytes);
+        let known = |expert: i64| u32::try_from(expert).ok().filter(|&expert| (expert as usize) < spec.count);
+        let known = |expert: i64| {
+            let problem = || candle_core::Error::Msg(format!("it names expert {expert} of {}", spec.count));
+            known(expert).ok_or_else(problem).map_err(|source| self.failed(part, source))
+        };
+        experts.into_iter().map(known).collect()
     }
 
     fn expert(&mut self, index: usize, expert: usize, spec: &MlpSpec) -> Result<Mlp, WeightError> {

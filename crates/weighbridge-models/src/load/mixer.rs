@@ -17,6 +17,7 @@ impl Loader<'_> {
             MixerSpec::Attention(spec) => self.attention(index, spec).map(Mixer::Attention),
             MixerSpec::Latent(spec) => self.latent(index, spec).map(Mixer::Latent),
             MixerSpec::Delta(spec) => self.delta(index, spec).map(Mixer::Delta),
+            MixerSpec::Compressed(spec) => self.compressed(index, spec).map(Mixer::Compressed),
         }
     }
 
@@ -109,7 +110,7 @@ impl Loader<'_> {
         })
     }
 
-    fn reshaped(&mut self, part: Part, shape: &[usize]) -> Result<Tensor, WeightError> {
+    pub(super) fn reshaped(&mut self, part: Part, shape: &[usize]) -> Result<Tensor, WeightError> {
         let tensor = self.dense(part)?;
         tensor.reshape(shape).map_err(|source| self.failed(part, source))
     }

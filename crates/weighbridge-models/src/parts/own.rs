@@ -2,7 +2,10 @@
 //! they belong to, and their shapes.
 
 use super::names::{Fusion, Names};
-use crate::spec::{DecoderSpec, DeltaKind, DeltaSpec, FeedForwardSpec, IndexQueries, LatentSpec, LayerSpec, MixerSpec};
+use crate::spec::{
+    CompressedSpec, DecoderSpec, DeltaKind, DeltaSpec, FeedForwardSpec, HyperSpec, IndexQueries, LatentSpec, LayerSpec,
+    MixerSpec,
+};
 
 /// A name and a shape, outermost dimension first.
 type Own = (&'static str, Vec<usize>);
@@ -12,6 +15,9 @@ pub(crate) const OUTPUT_SCALE: &str = "layer_scalar";
 
 /// Powers that rotary frequencies are multiplied by: "LeRoPE" of Mistral Large 4.
 pub(crate) const LEARNED_ROPE: &str = "lerope.alpha";
+
+/// The experts of each token, of DeepSeek V4.
+pub(crate) const EXPERTS_OF_TOKENS: &str = "ffn.gate.tid2eid";
 
 /// Those of the decoder.
 pub(crate) fn of_decoder(spec: &DecoderSpec) -> Vec<Own> {
@@ -23,6 +29,13 @@ pub(crate) fn of_decoder(spec: &DecoderSpec) -> Vec<Own> {
             (per_layer::TABLE, vec![rows.vocabulary, width]),
             (per_layer::MODEL_PROJECTION, vec![width, hidden]),
             (per_layer::MODEL_NORM, vec![rows.width]),
+        ]);
+    }
+    if let Some(HyperSpec { count, .. }) = spec.hyper {
+        own.extend([
+            (hyper::HEAD[0], vec![count, count * hidden]),
+            (hyper::HEAD[1], vec![count]),
+            (hyper::HEAD[2], vec![1]),
         ]);
     }
     if spec.learned_rope {
@@ -42,6 +55,7 @@ pub(crate) fn of_layer(spec: &DecoderSpec, layer: &LayerSpec, names: &Names) -> 
     let mut own = match &layer.mixer {
         MixerSpec::Delta(delta) => self::delta(delta, hidden, names.delta),
         MixerSpec::Latent(latent) => self::latent(latent, hidden),
+        MixerSpec::Compressed(compressed) => self::compressed(compressed, hidden),
         MixerSpec::Attention(_) => vec![],
     };
     if let FeedForwardSpec::Beside(_, experts) = &layer.feed_forward {
@@ -78,6 +92,19 @@ pub(crate) fn of_layer(spec: &DecoderSpec, layer: &LayerSpec, names: &Names) -> 
             (laurel::NORM, vec![hidden]),
         ]);
     }
+    if let Some(hyper) = spec.hyper {
+        let weights = hyper.count * (hyper.count + 2);
+        for names in hyper::PARTS {
+            own.extend([
+                (names[0], vec![weights, hyper.count * hidden]),
+                (names[1], vec![weights]),
+                (names[2], vec![3]),
+            ]);
+        }
+    }
+    if let Some(experts) = layer.feed_forward.experts().filter(|experts| experts.router.by_token) {
+        own.push((EXPERTS_OF_TOKENS, vec![spec.vocabulary, experts.chosen]));
+    }
     if layer.output_scale {
         own.push((OUTPUT_SCALE, vec![1]));
     }
@@ -88,6 +115,48 @@ pub(crate) fn of_layer(spec: &DecoderSpec, layer: &LayerSpec, names: &Names) -> 
 pub(super) fn shape(spec: &DecoderSpec, layer: Option<usize>, name: &str, names: &Names) -> Vec<usize> {
     let all = layer.map_or_else(|| of_decoder(spec), |layer| of_layer(spec, &spec.layers[layer], names));
     all.into_iter().find(|(other, _)| *other == name).map(|(_, shape)| shape).unwrap_or_default()
+}
+
+/// Of DeepSeek V4: weights, base and scales of each.
+pub(crate) mod hyper {
+    pub(crate) const PARTS: [[&str; 3]; 2] =
+        [["hc_attn_fn", "hc_attn_base", "hc_attn_scale"], ["hc_ffn_fn", "hc_ffn_base", "hc_ffn_scale"]];
+    pub(crate) const HEAD: [&str; 3] = ["hc_head_fn", "hc_head_base", "hc_head_scale"];
+}
+
+/// Of DeepSeek V4.
+pub(crate) mod compressed {
+    pub(crate) const QUERY_DOWN: &str = "attn.wq_a.weight";
+    pub(crate) const QUERY_DOWN_NORM: &str = "attn.q_norm.weight";
+    pub(crate) const QUERY: &str = "attn.wq_b.weight";
+    pub(crate) const ROW: &str = "attn.wkv.weight";
+    pub(crate) const ROW_NORM: &str = "attn.norm.weight";
+    pub(crate) const SINKS: &str = "attn.attn_sink";
+    pub(crate) const GROUPS: &str = "attn.wo_a.weight";
+    pub(crate) const OUTPUT: &str = "attn.wo_b.weight";
+    pub(crate) const INDEX_QUERY: &str = "attn.indexer.wq_b.weight";
+    pub(crate) const INDEX_WEIGHTS: &str = "attn.indexer.weights_proj.weight";
+
+    /// What sums up runs of tokens.
+    pub(crate) struct CompressorNames {
+        pub(crate) value: &'static str,
+        pub(crate) gate: &'static str,
+        pub(crate) bias: &'static str,
+        pub(crate) norm: &'static str,
+    }
+
+    pub(crate) const ROWS: CompressorNames = CompressorNames {
+        value: "attn.compressor.wkv.weight",
+        gate: "attn.compressor.wgate.weight",
+        bias: "attn.compressor.ape",
+        norm: "attn.compressor.norm.weight",
+    };
+    pub(crate) const INDEX_ROWS: CompressorNames = CompressorNames {
+        value: "attn.indexer.compressor.wkv.weight",
+        gate: "attn.indexer.compressor.wgate.weight",
+        bias: "attn.indexer.compressor.ape",
+        norm: "attn.indexer.compressor.norm.weight",
+    };
 }
 
 /// Of DeepSeek V3.2 and Mistral Large 4.
@@ -265,6 +334,38 @@ fn latent(spec: &LatentSpec, hidden: usize) -> Vec<Own> {
     if index.queries == IndexQueries::Stream {
         own.extend(index::INPUT_NORM.map(|name| (name, vec![hidden])));
         own.extend(index::GROWTH.map(|name| (name, vec![index.heads])));
+    }
+    own
+}
+
+fn compressed(spec: &CompressedSpec, hidden: usize) -> Vec<Own> {
+    use self::compressed::*;
+    let CompressedSpec { head_dim, query_rank, groups, output_rank, .. } = *spec;
+    let mut own = vec![
+        (QUERY_DOWN, vec![query_rank, hidden]),
+        (QUERY_DOWN_NORM, vec![query_rank]),
+        (QUERY, vec![spec.query_width(), query_rank]),
+        (ROW, vec![head_dim, hidden]),
+        (ROW_NORM, vec![head_dim]),
+        (SINKS, vec![spec.heads]),
+        (GROUPS, vec![groups * output_rank, spec.query_width() / groups]),
+        (OUTPUT, vec![hidden, groups * output_rank]),
+    ];
+    let Some(compression) = spec.compression else { return own };
+    let compressor = |names: &CompressorNames, width: usize| {
+        let given = compression.series() * width;
+        [
+            (names.value, vec![given, hidden]),
+            (names.gate, vec![given, hidden]),
+            (names.bias, vec![compression.every, given]),
+            (names.norm, vec![width]),
+        ]
+    };
+    own.extend(compressor(&ROWS, head_dim));
+    if let Some(index) = compression.index {
+        own.extend(compressor(&INDEX_ROWS, index.head_dim));
+        own.push((INDEX_QUERY, vec![index.heads * index.head_dim, query_rank]));
+        own.push((INDEX_WEIGHTS, vec![index.heads, hidden]));
     }
     own
 }

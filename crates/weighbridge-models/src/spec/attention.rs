@@ -1,6 +1,6 @@
 //! How tokens look at each other.
 
-use super::{Choosing, DeltaSpec, IndexSpec, RopeSpec};
+use super::{Choosing, CompressedSpec, DeltaSpec, IndexSpec, RopeSpec};
 
 /// What mixes the tokens of a layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub enum MixerSpec {
     Latent(LatentSpec),
     /// A memory of fixed size in place of keys and values.
     Delta(DeltaSpec),
+    /// Attention over a window and over summaries of what lies before it.
+    Compressed(CompressedSpec),
 }
 
 /// Grouped-query attention.
@@ -183,6 +185,7 @@ impl MixerSpec {
             Self::Attention(spec) => spec.heads,
             Self::Latent(spec) => spec.heads,
             Self::Delta(spec) => spec.value_heads,
+            Self::Compressed(spec) => spec.heads,
         }
     }
 
@@ -192,6 +195,7 @@ impl MixerSpec {
             Self::Attention(spec) => spec.query_width(),
             Self::Latent(spec) => spec.heads * spec.cached_width(),
             Self::Delta(spec) => spec.channels(),
+            Self::Compressed(spec) => spec.query_width(),
         }
     }
 
@@ -205,6 +209,7 @@ impl MixerSpec {
                 rows + spec.index().map_or(0, |index| index.head_dim)
             }
             Self::Delta(_) => 0,
+            Self::Compressed(spec) => spec.cached_width(),
         }
     }
 
@@ -213,6 +218,7 @@ impl MixerSpec {
         match self {
             Self::Attention(_) | Self::Latent(_) => 0,
             Self::Delta(spec) => spec.state_width(),
+            Self::Compressed(spec) => spec.state_width(),
         }
     }
 
@@ -231,6 +237,7 @@ impl MixerSpec {
             Self::Attention(spec) => spec.rope.as_ref(),
             Self::Latent(spec) => spec.rope.as_ref(),
             Self::Delta(_) => None,
+            Self::Compressed(spec) => Some(&spec.rope),
         }
     }
 
@@ -239,6 +246,7 @@ impl MixerSpec {
         match self {
             Self::Attention(spec) => spec.span,
             Self::Latent(_) | Self::Delta(_) => Span::Full,
+            Self::Compressed(spec) => Span::Sliding(spec.window),
         }
     }
 }

@@ -14,6 +14,18 @@ pub struct PerLayerSpec {
     pub activation: Activation,
 }
 
+/// Several residual streams side by side, of which each part of a layer reads a sum and writes to all (mHC,
+/// <https://arxiv.org/abs/2512.24880>).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HyperSpec {
+    /// Streams.
+    pub count: usize,
+    /// Rounds in which the mixing of streams is made doubly stochastic.
+    pub iterations: usize,
+    /// What keeps its sums from being zero.
+    pub eps: f32,
+}
+
 /// Several residual streams side by side: a layer sees one of them, and the others follow by what it changes in it
 /// (AltUp, <https://arxiv.org/abs/2301.13310>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,11 @@ pub enum Activation {
         /// How many.
         deviations: f32,
     },
+    /// Gate at most `limit`, up within ± `limit`, then `silu(gate) · up` (DeepSeek V4).
+    ClampedSilu {
+        /// Where both are cut off.
+        limit: f32,
+    },
     /// gpt-oss: gate at most `limit`, up within ± `limit`, then `gate · sigmoid(alpha · gate) · (up + 1)`.
     ClampedSwish {
         /// Steepness of the sigmoid.
@@ -81,6 +86,8 @@ pub struct RouterSpec {
     pub renormalise: bool,
     /// What weights are multiplied by.
     pub scale: f32,
+    /// Whether a stored table says for each token which experts it goes through; scores weigh them alone.
+    pub by_token: bool,
     /// Whether the weight multiplies what goes into an expert, not what comes out.
     pub weighs_input: bool,
 }
@@ -95,6 +102,7 @@ impl RouterSpec {
             groups: None,
             renormalise: false,
             scale: 1.0,
+            by_token: false,
             weighs_input: false,
         }
     }
@@ -109,6 +117,8 @@ pub enum Scoring {
     SoftmaxOfChosen,
     /// Each by itself.
     Sigmoid,
+    /// Each by itself, as the root of its softplus.
+    SqrtSoftplus,
     /// SparseMixer (<https://arxiv.org/abs/2409.12136>): the best and the second best, each weighed by a softmax over
     /// those that come close to it by `2 · jitter`.
     SparseMixer {

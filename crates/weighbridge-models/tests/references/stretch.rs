@@ -1,9 +1,7 @@
-//! Newer families than those of `core`: computed as by transformers, or refused by name.
-
-use weighbridge_models::Checkpoint;
+//! Newer families than those of `core`, each computed as by transformers.
 
 use crate::core::{check_family, families};
-use crate::support::{Outcome, shared};
+use crate::support::Outcome;
 
 families! { "goldens/stretch":
     glm4_moe_with_groups_of_experts: "glm4_moe",
@@ -18,17 +16,5 @@ families! { "goldens/stretch":
     gemma3n_with_streams_and_sparse_gates: "gemma3n_text",
     deepseek_v32_with_an_indexer: "deepseek_v32",
     mistral_large4_with_shared_choices_and_latent_rows: "mistral_large4",
-}
-
-/// Families of the references that are not computed yet.
-const REFUSED: [&str; 1] = ["deepseek_v4"];
-
-#[test]
-fn families_that_are_not_computed_yet_are_refused_by_name() -> Outcome {
-    for family in REFUSED {
-        let Some(folder) = shared(&format!("goldens/stretch/{family}")) else { return Ok(()) };
-        let error = Checkpoint::open(&folder).err().map_or_else(String::new, |error| error.to_string());
-        assert!(error.contains(&format!("architecture `{family}` is not supported yet")), "{family}: `{error}`");
-    }
-    Ok(())
+    deepseek_v4_with_summaries_and_several_streams: "deepseek_v4",
 }

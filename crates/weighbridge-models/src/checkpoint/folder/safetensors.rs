@@ -103,8 +103,8 @@ fn element(dtype: Dtype) -> ElementType {
         Dtype::F8_E5M2 => ElementType::F8_E5M2,
         Dtype::F8_E8M0 => ElementType::F8_E8M0,
         Dtype::I8 => ElementType::unsupported("I8", 1, 1),
-        Dtype::I32 => ElementType::unsupported("I32", 1, 4),
-        Dtype::I64 => ElementType::unsupported("I64", 1, 8),
+        Dtype::I32 => ElementType::I32,
+        Dtype::I64 => ElementType::I64,
         _ => ElementType::unsupported("a type other than F32, F16 and BF16", 1, 1),
     }
 }
