@@ -25,6 +25,8 @@ pub(super) fn write(header: &mut GgufHeader, folder: &Folder<'_>, target: &Targe
     let Some(layer) = spec.layers.first() else { return Ok(()) };
     match &layer.feed_forward {
         FeedForwardSpec::Dense(mlp) => keys.count("feed_forward_length", mlp.inner)?,
+        // Refused before: no target has both.
+        FeedForwardSpec::Beside(..) => {}
         FeedForwardSpec::Experts(experts) => {
             keys.count("expert_count", experts.count)?;
             keys.count("expert_used_count", experts.chosen)?;

@@ -4,8 +4,8 @@ use super::{Inexpressible, inexpressible};
 use crate::families::GGUF_NAMES;
 use crate::parts::{Fusion, Names};
 use crate::spec::{
-    Activation, AttentionSpec, DecoderSpec, FeedForwardSpec, HeadNorm, LayerSpec, MixerSpec, MlpSpec, Norm, Placement,
-    RopeScaling, Scoring, Span,
+    Activation, AttentionSpec, DecoderSpec, FeedForwardSpec, HeadNorm, KeysValues, LayerSpec, MixerSpec, MlpSpec, Norm,
+    Placement, RopeScaling, Scoring, Span,
 };
 
 /// An architecture of GGUF.
@@ -142,6 +142,9 @@ impl Target {
         self.only("the scale of logits", spec.logit_scale == 1.0)?;
         self.only("the soft cap of logits", spec.logit_cap.is_none() || self.scales_embedding)?;
         self.only("a bias of the head", !spec.head_bias)?;
+        self.only("rows for each layer", spec.per_layer.is_none())?;
+        self.only("several residual streams", spec.streams.is_none() && spec.hyper.is_none())?;
+        self.only("learned positions", !spec.learned_rope)?;
         for (index, layer) in spec.layers.iter().enumerate() {
             self.layer(spec, index, layer)?;
         }
@@ -151,13 +154,18 @@ impl Target {
     fn layer(&self, spec: &DecoderSpec, index: usize, layer: &LayerSpec) -> Result<(), Inexpressible> {
         self.only("where norms stand", layer.placement == self.placement)?;
         self.only("the scale of residuals", layer.residual_scale == 1.0)?;
-        let MixerSpec::Attention(attention) = &layer.mixer else { return self.only("latent attention", false) };
+        self.only("what goes around attention", layer.laurel.is_none())?;
+        self.only("the scale of a layer", !layer.output_scale)?;
+        let MixerSpec::Attention(attention) = &layer.mixer else {
+            return self.only("what is not plain attention", false);
+        };
         self.attention(spec, index, attention)?;
         match &layer.feed_forward {
             FeedForwardSpec::Dense(mlp) => {
                 self.only("a layer without experts", self.experts != Experts::Always)?;
                 self.mlp(mlp, true)?;
             }
+            FeedForwardSpec::Beside(..) => self.only("experts beside a dense part", false)?,
             FeedForwardSpec::Experts(experts) => {
                 self.only("a layer with experts", self.experts != Experts::Never)?;
                 self.mlp(&experts.expert, false)?;
@@ -193,6 +201,9 @@ impl Target {
         self.only("a soft cap of scores", attention.score_cap.is_some() == self.score_cap)?;
         self.only("queries that grow", attention.temperature.is_none())?;
         self.only("sinks", !attention.sinks)?;
+        self.only("a gate of attention", !attention.gated)?;
+        self.only("norms of values", !attention.value_norm)?;
+        self.only("keys and values of another layer", attention.keys_values == KeysValues::Apart)?;
         let width = match (self.architecture, spec.layers.len()) {
             ("gemma2", GEMMA2_LARGEST) | ("gemma3", GEMMA3_LARGEST) => spec.hidden / attention.heads,
             _ => attention.head_dim,
@@ -230,7 +241,7 @@ impl Target {
             RopeScaling::Long { short_magnitude, long_magnitude, .. } => {
                 self.architecture == "phi3" && short_magnitude == long_magnitude
             }
-            RopeScaling::Dynamic { .. } | RopeScaling::Factors(_) => false,
+            RopeScaling::Dynamic { .. } | RopeScaling::Factors(_) | RopeScaling::Proportional { .. } => false,
         };
         self.only("how positions are stretched", scaling)
     }

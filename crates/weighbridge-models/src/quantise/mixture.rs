@@ -31,7 +31,7 @@ impl Mixture {
     /// For a decoder.
     pub(crate) fn of(spec: &DecoderSpec, target: QuantizedType) -> Self {
         let experts = spec.layers.iter().find_map(|layer| match &layer.feed_forward {
-            FeedForwardSpec::Experts(experts) => Some(experts.count as u64),
+            FeedForwardSpec::Experts(experts) | FeedForwardSpec::Beside(_, experts) => Some(experts.count as u64),
             FeedForwardSpec::Dense(_) => None,
         });
         Self { target, layers: spec.layers.len(), experts: experts.unwrap_or(0), tied: spec.tied_head }
