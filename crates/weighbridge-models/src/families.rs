@@ -136,6 +136,17 @@ const FAMILIES: &[Family] = &[
     minimax::M2,
 ];
 
+/// How GGUF files name the families that they do not call by their `model_type`.
+const OTHER_NAMES: &[(&str, FromGguf)] = &[
+    ("llama4", llama4::from_gguf),
+    ("mistral3", ministral3::from_gguf),
+    ("deepseek2", deepseek::from_gguf),
+    ("qwen2moe", qwen::qwen2_moe_gguf),
+    ("command-r", cohere::cohere_gguf),
+    ("phi2", phi::phi_gguf),
+    ("gpt-oss", gpt_oss::from_gguf),
+];
+
 /// The largest count or width of anything; bounds what is computed from a config before its tensors confirm it.
 const SIZE_MAX: u64 = 1 << 24;
 /// More layers than any model has.
@@ -146,23 +157,25 @@ pub(crate) fn from_config(config: &Json) -> Result<Described, SpecError> {
     let Some(name) = config.get("model_type").and_then(Json::as_str) else {
         return Err(SpecError::field("model_type", "is missing from config.json"));
     };
-    (find(name)?.from_config)(config)
+    let family = FAMILIES.iter().find(|family| family.architecture == name);
+    let family = family.ok_or_else(|| unknown(name, FAMILIES.iter().map(|family| family.architecture)))?;
+    (family.from_config)(config)
 }
 
 /// The decoder that GGUF metadata describes.
 pub(crate) fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
     const KEY: &str = "general.architecture";
     let name = file.string(KEY)?.ok_or_else(|| GgufError::Missing(KEY.to_owned()))?;
-    let from_gguf = find(name)?.from_gguf.ok_or_else(|| unknown(name))?;
+    let own = FAMILIES.iter().filter_map(|family| Some((family.architecture, family.from_gguf?)));
+    let all = || own.clone().chain(OTHER_NAMES.iter().copied());
+    let (_, from_gguf) = all()
+        .find(|&(architecture, _)| architecture == name)
+        .ok_or_else(|| unknown(name, all().map(|(architecture, _)| architecture)))?;
     from_gguf(file)
 }
 
-fn find(name: &str) -> Result<&'static Family, SpecError> {
-    FAMILIES.iter().find(|family| family.architecture == name).ok_or_else(|| unknown(name))
-}
-
-fn unknown(name: &str) -> SpecError {
-    let supported: Vec<_> = FAMILIES.iter().map(|family| family.architecture).collect();
+fn unknown<'a>(name: &str, supported: impl Iterator<Item = &'a str>) -> SpecError {
+    let supported: Vec<_> = supported.collect();
     // Of a name from outside a start is enough.
     SpecError::Architecture { name: name.chars().take(64).collect(), supported: supported.join(", ") }
 }

@@ -177,6 +177,14 @@ impl Gguf {
         self.array(key)?.map(|array| array.strings(&self.bytes, key)).transpose()
     }
 
+    /// An array of flags, or of numbers of which 0 is false; none where the key holds a single value.
+    pub(crate) fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, GgufError> {
+        match self.metadata.get(key) {
+            Some(Value::Array(array)) => array.flags(&self.bytes, key).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// An array of whole numbers.
     pub(crate) fn integers(&self, key: &str) -> Result<Option<Vec<i64>>, GgufError> {
         self.array(key)?.map(|array| array.integers(&self.bytes, key)).transpose()

@@ -49,6 +49,10 @@ pub(crate) enum LayerPart {
     LatentNorm,
     /// From the latent row to keys and values, head by head.
     LatentUp,
+    /// From the latent row to keys, or from keys to the latent row: the other way round, `[heads, rank, plain_dim]`.
+    LatentKey,
+    /// From the latent row to values.
+    LatentValue,
     /// The norm of what attention gives.
     AttentionAfter,
     FeedForwardNorm,
@@ -157,7 +161,12 @@ impl List<'_> {
             self.linear(LayerPart::Latent, latent.bias);
             self.push(LayerPart::LatentNorm, Kind::Weight);
         }
-        self.push(LayerPart::LatentUp, Kind::Weight);
+        if self.names.latent_kv == Fusion::Fused {
+            self.push(LayerPart::LatentUp, Kind::Weight);
+        } else {
+            self.push(LayerPart::LatentKey, Kind::Weight);
+            self.push(LayerPart::LatentValue, Kind::Weight);
+        }
         self.linear(LayerPart::Output, latent.bias);
     }
 

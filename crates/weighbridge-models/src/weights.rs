@@ -179,13 +179,18 @@ impl Weights {
         let Some(stored) = self.tensors.get(&name) else { return Err(WeightError::Missing(name)) };
         let shape = self.names.shape(part, spec);
         let wanted = slice.map_or_else(|| shape.clone(), |slice| slice.whole(&shape));
-        if stored.shape != wanted {
+        // A leading 1 makes no difference, and llama.cpp's converter leaves it out where a matrix has one row.
+        let essence = |shape: &[usize]| shape.iter().copied().skip_while(|&size| size == 1).collect::<Vec<_>>();
+        if stored.shape != wanted && essence(&stored.shape) != essence(&wanted) {
             return Err(WeightError::Shape { name, found: stored.shape.clone(), wanted });
         }
         if stored.element.form() == Form::Unsupported {
             return Err(WeightError::Element { name, element: stored.element.name().to_owned() });
         }
-        Ok(slice.map_or_else(|| stored.clone(), |slice| stored.rows(slice.rows(&shape), shape)))
+        Ok(match slice {
+            Some(slice) => stored.rows(slice.rows(&shape), shape),
+            None => Stored { shape, ..stored.clone() },
+        })
     }
 
     /// The bytes of a weight that is stored in a way of its family's own.

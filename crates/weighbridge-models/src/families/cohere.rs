@@ -6,11 +6,13 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, each_mlp, slide};
-use super::{Described, Family, SpecError, experts, llama};
+use super::{Described, Family, SpecError, experts, gguf, llama};
+use crate::gguf::Gguf;
 use crate::spec::{DecoderSpec, ExpertsSpec, HeadNorm, MlpSpec, Norm, Placement, RopeStyle, RouterSpec, Scoring};
 
 pub(super) const COHERE: Family = Family { architecture: "cohere", from_config: cohere, from_gguf: None };
-pub(super) const COHERE2: Family = Family { architecture: "cohere2", from_config: cohere2, from_gguf: None };
+pub(super) const COHERE2: Family =
+    Family { architecture: "cohere2", from_config: cohere2, from_gguf: Some(cohere2_gguf) };
 pub(super) const COHERE2_MOE: Family =
     Family { architecture: "cohere2_moe", from_config: cohere2_moe, from_gguf: None };
 
@@ -108,6 +110,37 @@ fn mixture(config: &Config) -> Result<ExpertsSpec, SpecError> {
         mixture.router.scale = share;
     }
     Ok(mixture)
+}
+
+/// Known as `command-r`.
+pub(super) fn cohere_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let mut described = decoder_gguf(&gguf::Meta::new(file, "command-r"))?;
+    each_attention(&mut described.spec, |_, attention| {
+        attention.head_norm = attention.head_norm.map(|_| HeadNorm::Each);
+    });
+    Ok(described)
+}
+
+fn cohere2_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "cohere2");
+    let mut described = decoder_gguf(&meta)?;
+    let sliding = meta.slide(&mut described.spec, None, 4)?;
+    each_attention(&mut described.spec, |index, attention| {
+        if !sliding[index] {
+            attention.rope = None;
+        }
+    });
+    Ok(described)
+}
+
+fn decoder_gguf(meta: &gguf::Meta<'_>) -> Result<Described, SpecError> {
+    let fixed = gguf::Fixed { norm: Norm::Layer, ..gguf::Fixed::new(RopeStyle::Interleaved) };
+    let mut described = gguf::decoder(meta, &fixed)?;
+    described.spec.logit_scale = meta.optional_number("logit_scale")?.unwrap_or(1.0) as f32;
+    for layer in &mut described.spec.layers {
+        layer.placement = Placement::Parallel;
+    }
+    Ok(described)
 }
 
 fn defaults() -> Json {

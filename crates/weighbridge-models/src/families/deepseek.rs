@@ -5,7 +5,9 @@
 use serde_json::{Value as Json, json};
 
 use super::config::Config;
-use super::{Described, Family, SpecError, experts, llama, positive, rope};
+use super::{Described, Family, SIZE_MAX, SpecError, experts, gguf, llama, positive, rope};
+use crate::gguf::Gguf;
+use crate::parts::{Fusion, Names};
 use crate::spec::{
     Choosing, DecoderSpec, ExpertsSpec, GroupsSpec, IndexQueries, IndexSpec, LatentSpec, MixerSpec, MlpSpec,
     RopeScaling, RopeStyle, RouterSpec, Scoring,
@@ -142,6 +144,60 @@ fn stretched(config: &Config, scaling: &RopeScaling) -> Result<f64, SpecError> {
     let Some(all) = rope::extra(config, "mscale_all_dim")?.filter(|&all| all != 0.0) else { return Ok(1.0) };
     let RopeScaling::Yarn { factor, .. } = *scaling else { return Ok(1.0) };
     Ok(rope::yarn_magnitude(factor, positive("mscale_all_dim", all)?).powi(2))
+}
+
+/// Both go by the name `deepseek2`. Newer files keep what expands keys and values in two tensors, older ones in one.
+pub(super) fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "deepseek2");
+    meta.refuse("attention.temperature_scale")?;
+    let router = RouterSpec::of(Scoring::Softmax);
+    let fixed = gguf::Fixed { router, ..gguf::Fixed::new(RopeStyle::Interleaved) };
+    let mut described = gguf::around(&meta, &fixed, &MixerSpec::Latent(latent_gguf(&meta)?))?;
+    if meta.has("blk.0.attn_k_b.weight") {
+        described.names = Names { latent_kv: Fusion::Apart, ..described.names };
+    }
+    Ok(described)
+}
+
+fn latent_gguf(meta: &gguf::Meta<'_>) -> Result<LatentSpec, SpecError> {
+    // Of a head as it is expanded; the same without `_mla` is that of the latent row where there is one.
+    let width = |own: &str, old: &str| match meta.optional(own)? {
+        Some(width) => Ok(width),
+        None => meta.required(old, SIZE_MAX),
+    };
+    const QUERY: &str = "attention.key_length_mla";
+    let query_dim = width(QUERY, "attention.key_length")?;
+    let rope_dim = meta.required("rope.dimension_count", SIZE_MAX)?;
+    let Some(plain_dim) = query_dim.checked_sub(rope_dim).filter(|&plain_dim| plain_dim > 0) else {
+        let problem = format!("is {query_dim}, of which {rope_dim} turn; some have to stay");
+        return Err(SpecError::field(meta.key(QUERY), problem));
+    };
+    let mut rope = gguf::rope(meta, rope_dim, RopeStyle::Interleaved)?;
+    let mut scale = (query_dim as f64).powf(-0.5);
+    // The converter writes a tenth of `mscale_all_dim`, and not `mscale`, which is the same in all published models.
+    if let (Some(tenth), RopeScaling::Yarn { factor, magnitude, .. }) =
+        (meta.optional_number("rope.scaling.yarn_log_multiplier")?, &mut rope.scaling)
+    {
+        scale *= rope::yarn_magnitude(*factor, 10.0 * tenth).powi(2);
+        *magnitude = 1.0;
+    }
+    let is_compressed = meta.has("blk.0.attn_q_a.weight");
+    Ok(LatentSpec {
+        heads: meta.required("attention.head_count", SIZE_MAX)?,
+        query_rank: is_compressed.then(|| meta.required("attention.q_lora_rank", SIZE_MAX)).transpose()?,
+        rank: meta.required("attention.kv_lora_rank", SIZE_MAX)?,
+        plain_dim,
+        rope_dim,
+        value_dim: width("attention.value_length_mla", "attention.value_length")?,
+        scale: scale as f32,
+        rope: Some(rope),
+        temperature: None,
+        growth: false,
+        choosing: Choosing::All,
+        source: None,
+        bias: meta.has("blk.0.attn_kv_a_mqa.bias"),
+        norm_eps: INNER_EPS,
+    })
 }
 
 pub(super) fn groups(config: &Config, best: usize) -> Result<Option<GroupsSpec>, SpecError> {

@@ -5,7 +5,7 @@ use super::{SIZE_MAX, SpecError};
 use crate::spec::{DecoderSpec, ExpertsSpec, FeedForwardSpec, MlpSpec, RouterSpec};
 
 /// More experts than a layer of any model has.
-const EXPERTS_MAX: u64 = 1 << 12;
+pub(super) const EXPERTS_MAX: u64 = 1 << 12;
 
 /// Experts whose number and width are in these fields; how many a token goes through is in `num_experts_per_tok`.
 pub(super) fn mixture(config: &Config, count: &str, inner: &str, router: RouterSpec) -> Result<ExpertsSpec, SpecError> {

@@ -9,10 +9,10 @@ use super::config::{Config, each_attention, each_mlp, slide};
 use super::{Described, Family, SpecError, gguf, llama, rope};
 use crate::gguf::Gguf;
 use crate::parts::Names;
-use crate::spec::{Activation, DecoderSpec, HeadNorm, Norm, Placement, RopeStyle, Span};
+use crate::spec::{Activation, DecoderSpec, HeadNorm, Norm, Placement, RopeStyle};
 
-pub(super) const GEMMA: Family = Family { architecture: "gemma", from_config: gemma, from_gguf: None };
-pub(super) const GEMMA2: Family = Family { architecture: "gemma2", from_config: gemma2, from_gguf: None };
+pub(super) const GEMMA: Family = Family { architecture: "gemma", from_config: gemma, from_gguf: Some(gemma_gguf) };
+pub(super) const GEMMA2: Family = Family { architecture: "gemma2", from_config: gemma2, from_gguf: Some(gemma2_gguf) };
 pub(super) const GEMMA3: Family = Family { architecture: "gemma3_text", from_config: gemma3, from_gguf: None };
 /// As GGUF files call it.
 pub(super) const GEMMA3_GGUF: Family =
@@ -75,34 +75,59 @@ fn gemma3(config: &Json) -> Result<Described, SpecError> {
     problem.map_or(Ok(Described { spec, names: SANDWICH_NAMES }), Err)
 }
 
-/// The converter adds the one to the norms. Which layers slide, and the scale of the largest model (27B), are in no
-/// metadata: llama.cpp's `src/models/gemma3.cpp` has them.
-fn gemma3_gguf(file: &Gguf) -> Result<Described, SpecError> {
-    const ARCHITECTURE: &str = "gemma3";
-    const LARGEST_LAYERS: usize = 62;
-    const PATTERN: usize = 6;
-    let mut described = gguf::decoder(file, ARCHITECTURE, RopeStyle::Neox)?;
-    let meta = gguf::Meta { file, architecture: ARCHITECTURE };
+/// The converter adds the one to the norms.
+fn gemma_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    decoder_gguf(&gguf::Meta::new(file, "gemma"))
+}
+
+/// Which layers slide, the caps of older files, and the scale of the largest model (27B) are in no metadata: llama.cpp's
+/// `src/models/gemma2.cpp` has them.
+fn gemma2_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    const LARGEST_LAYERS: usize = 46;
+    let meta = gguf::Meta::new(file, "gemma2");
+    let mut described = sandwich_gguf(&meta, LARGEST_LAYERS)?;
     let spec = &mut described.spec;
-    let (hidden, is_largest) = (spec.hidden, spec.layers.len() == LARGEST_LAYERS);
-    spec.embedding_scale = (hidden as f64).sqrt() as f32;
-    spec.logit_cap = meta.optional_number("final_logit_softcapping")?.map(|cap| cap as f32);
-    for layer in &mut spec.layers {
-        layer.placement = Placement::Around;
-    }
-    each_mlp(spec, |mlp| mlp.activation = Activation::GeluTanh);
-    let window = meta.optional("attention.sliding_window")?.map_or(Span::Full, Span::Sliding);
-    let pattern = meta.optional("attention.sliding_window_pattern")?.unwrap_or(PATTERN);
+    spec.logit_cap = spec.logit_cap.or(Some(30.0));
+    each_attention(spec, |_, attention| attention.score_cap = attention.score_cap.or(Some(50.0)));
+    meta.slide(spec, Some(4096), 2)?;
+    Ok(described)
+}
+
+/// As with Gemma 2: `src/models/gemma3.cpp`.
+fn gemma3_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    const LARGEST_LAYERS: usize = 62;
+    let meta = gguf::Meta::new(file, "gemma3");
+    let mut described = sandwich_gguf(&meta, LARGEST_LAYERS)?;
+    let sliding = meta.slide(&mut described.spec, None, 6)?;
     let local = meta.optional_number("rope.freq_base_swa")?.unwrap_or(1e4);
-    each_attention(spec, |index, attention| {
-        if is_largest {
-            attention.scale = ((hidden / attention.heads) as f64).powf(-0.5) as f32;
-        }
-        if !(index + 1).is_multiple_of(pattern) {
-            attention.span = window;
+    each_attention(&mut described.spec, |index, attention| {
+        if sliding[index] {
             attention.rope = attention.rope.as_ref().map(|rope| rope::plain(rope, local));
         }
     });
+    Ok(described)
+}
+
+fn decoder_gguf(meta: &gguf::Meta<'_>) -> Result<Described, SpecError> {
+    let mut described = gguf::decoder(meta, &gguf::Fixed::new(RopeStyle::Neox))?;
+    described.spec.embedding_scale = (described.spec.hidden as f64).sqrt() as f32;
+    each_mlp(&mut described.spec, |mlp| mlp.activation = Activation::GeluTanh);
+    Ok(described)
+}
+
+/// The scale of a model of so many layers goes by the width of the residual stream for each head, not by the head's.
+fn sandwich_gguf(meta: &gguf::Meta<'_>, largest_layers: usize) -> Result<Described, SpecError> {
+    let mut described = decoder_gguf(meta)?;
+    let spec = &mut described.spec;
+    for layer in &mut spec.layers {
+        layer.placement = Placement::Around;
+    }
+    let hidden = spec.hidden;
+    if spec.layers.len() == largest_layers {
+        each_attention(spec, |_, attention| {
+            attention.scale = ((hidden / attention.heads) as f64).powf(-0.5) as f32;
+        });
+    }
     Ok(described)
 }
 

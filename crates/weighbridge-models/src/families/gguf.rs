@@ -1,12 +1,23 @@
 //! What GGUF metadata says, for the families whose files llama.cpp writes: the same keys under the name of each, and
-//! the same names of tensors. Source: `gguf-py/gguf/constants.py` of llama.cpp.
+//! the same names of tensors. Sources: llama.cpp's `gguf-py/gguf/constants.py` for keys and names, its `conversion/` for
+//! what is stored, and its `src/models/` for what is in no file.
+//!
+//! What a layer is made of is read off its tensors: a layer with a router has experts, a projection with a bias has it.
 
-use super::{Described, LAYERS_MAX, SIZE_MAX, SpecError, check_heads, positive, size};
-use crate::gguf::{Gguf, GgufError};
+mod experts;
+mod meta;
+mod rope;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use self::meta::Meta;
+pub(super) use self::rope::read as rope;
+use super::{Described, LAYERS_MAX, SIZE_MAX, SpecError, check_heads, size};
 use crate::parts::{Fusion, Names, Packing};
 use crate::spec::{
-    Activation, AttentionSpec, DecoderSpec, ExpertsSpec, FeedForwardSpec, HeadNorm, KeysValues, LayerSpec, MixerSpec,
-    MlpSpec, Norm, Placement, RopeScaling, RopeSpec, RopeStyle, RouterSpec, Scoring, Span,
+    AttentionSpec, DecoderSpec, FeedForwardSpec, HeadNorm, KeysValues, LayerSpec, MixerSpec, MlpSpec, Norm, Placement,
+    RopeStyle, RouterSpec, Scoring, Span,
 };
 
 /// As llama.cpp's converter writes them.
@@ -29,6 +40,9 @@ pub(crate) const NAMES: Names = Names {
     latent: "attn_kv_a_mqa",
     latent_norm: "attn_kv_a_norm",
     latent_up: "attn_kv_b",
+    latent_key: "attn_k_b",
+    latent_value: "attn_v_b",
+    latent_kv: Fusion::Fused,
     attention_after: "post_attention_norm",
     feed_forward_norm: "ffn_norm",
     feed_forward_after: "post_ffw_norm",
@@ -50,190 +64,116 @@ pub(crate) const NAMES: Names = Names {
     packing: Packing::Plain,
 };
 
+/// What a family fixes and metadata do not say.
+#[derive(Clone, Copy)]
+pub(super) struct Fixed {
+    /// How heads turn, as they are stored: the converter reorders the rows of some families.
+    pub(super) style: RopeStyle,
+    pub(super) norm: Norm,
+    /// How experts are chosen where the metadata leave it open.
+    pub(super) router: RouterSpec,
+}
+
+impl Fixed {
+    /// RMS norms, and the weights of the chosen experts divided by their sum.
+    pub(super) const fn new(style: RopeStyle) -> Self {
+        let router = RouterSpec { renormalise: true, ..RouterSpec::of(Scoring::Softmax) };
+        Self { style, norm: Norm::Rms, router }
+    }
+}
+
 /// The decoder of Llama's shape that the common keys describe.
-pub(super) fn decoder(file: &Gguf, architecture: &'static str, style: RopeStyle) -> Result<Described, SpecError> {
-    let meta = Meta { file, architecture };
-    let hidden = meta.required("embedding_length", SIZE_MAX)?;
-    let layers = meta.required("block_count", LAYERS_MAX)?;
-    let layer = LayerSpec {
-        mixer: MixerSpec::Attention(meta.attention(hidden, style)?),
-        feed_forward: meta.feed_forward()?,
-        placement: Placement::Before,
-        residual_scale: 1.0,
-        laurel: None,
-        output_scale: false,
+pub(super) fn decoder(meta: &Meta<'_>, fixed: &Fixed) -> Result<Described, SpecError> {
+    around(meta, fixed, &MixerSpec::Attention(attention(meta, fixed.style)?))
+}
+
+/// The same with another mixer in every layer.
+pub(super) fn around(meta: &Meta<'_>, fixed: &Fixed, mixer: &MixerSpec) -> Result<Described, SpecError> {
+    meta.refuse_unless("attention.causal", true, "describes an encoder, which is not supported yet")?;
+    let blocks = meta.required("block_count", LAYERS_MAX)?;
+    // Those that guess tokens ahead come last.
+    let layers = blocks.saturating_sub(meta.optional("nextn_predict_layers")?.unwrap_or(0));
+    let layers = size(&meta.key("nextn_predict_layers"), layers as u64, LAYERS_MAX)?;
+    let residual_scale = meta.optional_number("residual_scale")?.unwrap_or(1.0) as f32;
+    let layer = |index| {
+        Ok::<_, SpecError>(LayerSpec {
+            mixer: mixer.clone(),
+            feed_forward: feed_forward(meta, fixed, index)?,
+            placement: Placement::Before,
+            residual_scale,
+            laurel: None,
+            output_scale: false,
+        })
     };
     let spec = DecoderSpec {
-        architecture: architecture.to_owned(),
-        hidden,
-        vocabulary: vocabulary(file)?,
+        architecture: meta.architecture.to_owned(),
+        hidden: meta.required("embedding_length", SIZE_MAX)?,
+        vocabulary: meta.vocabulary()?,
         context: meta.required("context_length", u32::MAX.into())?,
-        norm: Norm::Rms,
-        norm_eps: meta.number("attention.layer_norm_rms_epsilon")? as f32,
-        embedding_scale: 1.0,
-        tied_head: !file.has_tensor("output.weight"),
-        head_bias: file.has_tensor("output.bias"),
+        norm: fixed.norm,
+        norm_eps: meta.eps(fixed.norm)? as f32,
+        embedding_scale: meta.optional_number("embedding_scale")?.unwrap_or(1.0) as f32,
+        tied_head: !meta.has("output.weight"),
+        head_bias: meta.has("output.bias"),
         logit_scale: 1.0,
-        logit_cap: None,
+        logit_cap: meta.optional_number("final_logit_softcapping")?.map(|cap| cap as f32),
         per_layer: None,
         streams: None,
         hyper: None,
         learned_rope: false,
-        layers: vec![layer; layers],
+        layers: (0..layers).map(layer).collect::<Result<_, _>>()?,
     };
-    Ok(Described { spec, names: NAMES })
+    Ok(Described { names: names(meta, layers), spec })
 }
 
-/// The keys of one architecture.
-pub(super) struct Meta<'a> {
-    pub(super) file: &'a Gguf,
-    pub(super) architecture: &'static str,
+/// The names of a file that may keep query, key and value in one, and each expert by itself, as older files do.
+fn names(meta: &Meta<'_>, layers: usize) -> Names {
+    let mut names = NAMES;
+    if meta.has("blk.0.attn_qkv.weight") {
+        names = Names { query: "attn_qkv", qkv: Fusion::Fused, ..names };
+    }
+    if (0..layers).any(|index| meta.has_in(index, "ffn_gate.0.weight")) {
+        names = Names { expert_gate: "ffn_gate.*", expert_up: "ffn_up.*", expert_down: "ffn_down.*", ..names };
+    }
+    names
 }
 
-impl Meta<'_> {
-    pub(super) fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.architecture)
+fn attention(meta: &Meta<'_>, style: RopeStyle) -> Result<AttentionSpec, SpecError> {
+    let heads = meta.required("attention.head_count", SIZE_MAX)?;
+    let kv_heads = meta.optional("attention.head_count_kv")?.unwrap_or(heads);
+    let head_dim = meta.head_dim()?;
+    check_heads(heads, kv_heads, head_dim)?;
+    let value_dim = meta.optional("attention.value_length")?.unwrap_or(head_dim);
+    if value_dim != head_dim {
+        let problem = format!("is {value_dim}; other than the head's {head_dim} is not supported yet");
+        return Err(SpecError::field(meta.key("attention.value_length"), problem));
     }
-
-    pub(super) fn required(&self, name: &str, most: u64) -> Result<usize, SpecError> {
-        let key = self.key(name);
-        let value = self.file.unsigned(&key)?.ok_or_else(|| GgufError::Missing(key.clone()))?;
-        size(&key, value, most)
-    }
-
-    pub(super) fn optional(&self, name: &str) -> Result<Option<usize>, SpecError> {
-        let key = self.key(name);
-        let value = self.file.unsigned(&key)?.filter(|&value| value > 0);
-        value.map(|value| size(&key, value, SIZE_MAX)).transpose()
-    }
-
-    /// A number above 0.
-    pub(super) fn number(&self, name: &str) -> Result<f64, SpecError> {
-        let key = self.key(name);
-        positive(&key, self.file.float(&key)?.ok_or_else(|| GgufError::Missing(key.clone()))?)
-    }
-
-    /// A number above 0 that need not be there.
-    pub(super) fn optional_number(&self, name: &str) -> Result<Option<f64>, SpecError> {
-        let key = self.key(name);
-        self.file.float(&key)?.map(|number| positive(&key, number)).transpose()
-    }
-
-    fn attention(&self, hidden: usize, style: RopeStyle) -> Result<AttentionSpec, SpecError> {
-        let heads = self.required("attention.head_count", SIZE_MAX)?;
-        let kv_heads = self.optional("attention.head_count_kv")?.unwrap_or(heads);
-        let head_dim = self.optional("attention.key_length")?.unwrap_or(hidden / heads);
-        check_heads(heads, kv_heads, head_dim)?;
-        let value_dim = self.optional("attention.value_length")?.unwrap_or(head_dim);
-        if value_dim != head_dim {
-            let problem = format!("is {value_dim}; other than the head's {head_dim} is not supported yet");
-            return Err(SpecError::field(self.key("attention.value_length"), problem));
-        }
-        Ok(AttentionSpec {
-            heads,
-            kv_heads,
-            head_dim,
-            rope: Some(self.rope(head_dim, style)?),
-            span: Span::Full,
-            qkv_bias: self.file.has_tensor("blk.0.attn_q.bias"),
-            output_bias: self.file.has_tensor("blk.0.attn_output.bias"),
-            head_norm: self.file.has_tensor("blk.0.attn_q_norm.weight").then_some(HeadNorm::Shared),
-            clip: None,
-            scale: (head_dim as f64).powf(-0.5) as f32,
-            score_cap: None,
-            temperature: None,
-            sinks: false,
-            keys_values: KeysValues::Apart,
-            value_norm: false,
-            gated: false,
-        })
-    }
-
-    fn rope(&self, head_dim: usize, style: RopeStyle) -> Result<RopeSpec, SpecError> {
-        let width = self.optional("rope.dimension_count")?.unwrap_or(head_dim);
-        if width > head_dim || !width.is_multiple_of(2) {
-            let problem = format!("is {width}, where an even number up to the head's {head_dim} is expected");
-            return Err(SpecError::field(self.key("rope.dimension_count"), problem));
-        }
-        let theta = self.optional_number("rope.freq_base")?.unwrap_or(10_000.0);
-        let scaling = match self.file.string(&self.key("rope.scaling.type"))?.unwrap_or("none") {
-            "none" => match self.file.small_tensor("rope_freqs.weight", width / 2)? {
-                Some(factors) => RopeScaling::Factors(factors),
-                None => RopeScaling::None,
-            },
-            "linear" => RopeScaling::Linear { factor: self.number("rope.scaling.factor")? },
-            "yarn" => self.yarn()?,
-            other => {
-                let problem = format!("is `{other}`, which is not supported yet");
-                return Err(SpecError::field(self.key("rope.scaling.type"), problem));
-            }
-        };
-        Ok(RopeSpec { width, theta, style, scaling })
-    }
-
-    /// The factors of longrope, where the file has them.
-    pub(super) fn long_rope(&self) -> Result<Option<RopeScaling>, SpecError> {
-        let width = match self.optional("rope.dimension_count")? {
-            Some(width) => width,
-            None => self.required("embedding_length", SIZE_MAX)? / self.required("attention.head_count", SIZE_MAX)?,
-        };
-        let factors = |name| self.file.small_tensor(name, width / 2);
-        let (Some(short), Some(long)) = (factors("rope_factors_short.weight")?, factors("rope_factors_long.weight")?)
-        else {
-            return Ok(None);
-        };
-        let magnitude = self.optional_number("rope.scaling.attn_factor")?.unwrap_or(1.0);
-        Ok(Some(RopeScaling::Long {
-            short,
-            long,
-            original_context: self.required("rope.scaling.original_context_length", u32::MAX.into())? as f64,
-            short_magnitude: magnitude,
-            long_magnitude: magnitude,
-        }))
-    }
-
-    /// As `ggml_rope_ext` computes it; its magnitude grows by the logarithm of the factor.
-    fn yarn(&self) -> Result<RopeScaling, SpecError> {
-        let factor = self.number("rope.scaling.factor")?;
-        let grown = self.optional_number("rope.scaling.attn_factor")?.unwrap_or(1.0);
-        Ok(RopeScaling::Yarn {
-            factor,
-            original_context: self.required("rope.scaling.original_context_length", u32::MAX.into())? as f64,
-            beta_fast: self.optional_number("rope.scaling.yarn_beta_fast")?.unwrap_or(32.0),
-            beta_slow: self.optional_number("rope.scaling.yarn_beta_slow")?.unwrap_or(1.0),
-            truncate: true,
-            magnitude: grown * super::rope::yarn_magnitude(factor, 1.0),
-        })
-    }
-
-    fn feed_forward(&self) -> Result<FeedForwardSpec, SpecError> {
-        let mlp = |inner, bias| MlpSpec { inner, activation: Activation::Silu, gated: true, bias };
-        let Some(count) = self.optional("expert_count")? else {
-            let inner = self.required("feed_forward_length", SIZE_MAX)?;
-            return Ok(FeedForwardSpec::Dense(mlp(inner, self.file.has_tensor("blk.0.ffn_gate.bias"))));
-        };
-        if self.architecture == "llama" && self.file.has_tensor("blk.0.ffn_gate.0.weight") {
-            let problem = format!("is {count}, each in a tensor of its own, which is not supported yet");
-            return Err(SpecError::field(self.key("expert_count"), problem));
-        }
-        let inner = self.optional("expert_feed_forward_length")?;
-        let inner = inner.map_or_else(|| self.required("feed_forward_length", SIZE_MAX), Ok)?;
-        let chosen = self.required("expert_used_count", count as u64)?;
-        Ok(FeedForwardSpec::Experts(ExpertsSpec {
-            count,
-            chosen,
-            expert: mlp(inner, false),
-            router: RouterSpec { renormalise: true, ..RouterSpec::of(Scoring::Softmax) },
-            shared: None,
-            shared_scale: 1.0,
-            shared_gate: false,
-        }))
-    }
+    let number = |name| Ok::<_, SpecError>(meta.optional_number(name)?.map(|number| number as f32));
+    Ok(AttentionSpec {
+        heads,
+        kv_heads,
+        head_dim,
+        rope: Some(rope::read(meta, head_dim, style)?),
+        span: Span::Full,
+        qkv_bias: meta.has("blk.0.attn_q.bias") || meta.has("blk.0.attn_qkv.bias"),
+        output_bias: meta.has("blk.0.attn_output.bias"),
+        head_norm: meta.has("blk.0.attn_q_norm.weight").then_some(HeadNorm::Shared),
+        clip: number("attention.clamp_kqv")?,
+        scale: number("attention.scale")?.unwrap_or_else(|| (head_dim as f64).powf(-0.5) as f32),
+        score_cap: number("attn_logit_softcapping")?,
+        temperature: None,
+        sinks: meta.has("blk.0.attn_sinks.weight"),
+        keys_values: KeysValues::Apart,
+        value_norm: false,
+        gated: false,
+    })
 }
 
-/// The metadata may leave it out; the embedding cannot.
-fn vocabulary(file: &Gguf) -> Result<usize, SpecError> {
-    let embedding = file.tensors().iter().find(|tensor| tensor.name == "token_embd.weight");
-    let embedding = embedding.ok_or_else(|| SpecError::field("token_embd.weight", "is missing from the tensors"))?;
-    size("rows of token_embd.weight", embedding.shape[0] as u64, SIZE_MAX)
+fn feed_forward(meta: &Meta<'_>, fixed: &Fixed, index: usize) -> Result<FeedForwardSpec, SpecError> {
+    if meta.has_in(index, "ffn_gate_inp.weight") {
+        return experts::read(meta, fixed.router, index).map(FeedForwardSpec::Experts);
+    }
+    let inner = meta.required("feed_forward_length", SIZE_MAX)?;
+    let mlp = MlpSpec { bias: meta.has_in(index, "ffn_up.bias"), ..experts::mlp(inner) };
+    Ok(FeedForwardSpec::Dense(mlp))
 }

@@ -6,11 +6,12 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention};
-use super::{Described, Family, SpecError, deepseek, llama};
+use super::{Described, Family, SpecError, deepseek, gguf, llama};
+use crate::gguf::Gguf;
 use crate::parts::{Fusion, Names};
 use crate::spec::{HeadNorm, Placement, RopeStyle, RouterSpec, Scoring};
 
-pub(super) const FAMILY: Family = Family { architecture: "glm4", from_config, from_gguf: None };
+pub(super) const FAMILY: Family = Family { architecture: "glm4", from_config, from_gguf: Some(from_gguf) };
 pub(super) const MOE: Family = Family { architecture: "glm4_moe", from_config: moe, from_gguf: None };
 
 const NAMES: Names = Names {
@@ -65,4 +66,19 @@ fn moe(config: &Json) -> Result<Described, SpecError> {
     let mixture = deepseek::mixture(&config, router)?;
     deepseek::sparse(&config, &mut spec, &mixture)?;
     Ok(Described { spec, names: llama::NAMES })
+}
+
+fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "glm4");
+    // Of a model that sees images the converter reorders rows, so that halves turn together; for text alone the
+    // sections make no difference.
+    let sections = file.integers(&meta.key("rope.dimension_sections"))?.unwrap_or_default();
+    let sees = sections.iter().filter(|&&width| width > 0).count() > 1;
+    let style = if sees { RopeStyle::Neox } else { RopeStyle::Interleaved };
+    let mut described = gguf::decoder(&meta, &gguf::Fixed::new(style))?;
+    for layer in &mut described.spec.layers {
+        layer.placement = Placement::Around;
+    }
+    described.names = Names { gate: "ffn_up", gate_up: Fusion::Fused, ..described.names };
+    Ok(described)
 }

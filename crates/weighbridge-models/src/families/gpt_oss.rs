@@ -4,9 +4,10 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, slide};
-use super::{Described, Family, SpecError, experts, llama};
+use super::{Described, Family, SpecError, experts, gguf, llama};
+use crate::gguf::Gguf;
 use crate::parts::{Names, Packing};
-use crate::spec::{Activation, RouterSpec, Scoring};
+use crate::spec::{Activation, FeedForwardSpec, RopeScaling, RopeStyle, RouterSpec, Scoring};
 
 pub(super) const FAMILY: Family = Family { architecture: "gpt_oss", from_config, from_gguf: None };
 
@@ -47,6 +48,27 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     }
     experts::place(&mut spec, &mixture, |_| true);
     Ok(Described { spec, names: Names { packing, ..NAMES } })
+}
+
+/// Known as `gpt-oss`. The shape of its SwiGLU and yarn's ramp, which does not start and end at whole dimensions, are in
+/// no metadata: they are those of the published models (`configuration_gpt_oss.py` of transformers).
+pub(super) fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "gpt-oss");
+    let router = RouterSpec::of(Scoring::SoftmaxOfChosen);
+    let mut described = gguf::decoder(&meta, &gguf::Fixed { router, ..gguf::Fixed::new(RopeStyle::Neox) })?;
+    meta.slide(&mut described.spec, None, 2)?;
+    each_attention(&mut described.spec, |_, attention| {
+        if let Some(RopeScaling::Yarn { truncate, .. }) = attention.rope.as_mut().map(|rope| &mut rope.scaling) {
+            *truncate = false;
+        }
+    });
+    for layer in &mut described.spec.layers {
+        if let FeedForwardSpec::Experts(experts) = &mut layer.feed_forward {
+            experts.expert.activation = Activation::ClampedSwish { alpha: 1.702, limit: 7.0 };
+        }
+    }
+    described.names = Names { feed_forward_norm: "post_attention_norm", ..described.names };
+    Ok(described)
 }
 
 fn packing(config: &Json) -> Result<Packing, SpecError> {

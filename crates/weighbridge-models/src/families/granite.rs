@@ -3,9 +3,11 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention};
-use super::{Described, Family, SpecError, llama};
+use super::{Described, Family, SpecError, gguf, llama};
+use crate::gguf::Gguf;
+use crate::spec::RopeStyle;
 
-pub(super) const FAMILY: Family = Family { architecture: "granite", from_config, from_gguf: None };
+pub(super) const FAMILY: Family = Family { architecture: "granite", from_config, from_gguf: Some(from_gguf) };
 
 fn from_config(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
@@ -23,4 +25,16 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     let scale = config.number("attention_multiplier")? as f32;
     each_attention(&mut spec, |_, attention| attention.scale = scale);
     Ok(Described { spec, names: llama::NAMES })
+}
+
+/// Rows of query and key are reordered as Llama's are. What logits are divided by is called their scale.
+fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "granite");
+    let mut described = gguf::decoder(&meta, &gguf::Fixed::new(RopeStyle::Interleaved))?;
+    described.spec.logit_scale = (1.0 / meta.number("logit_scale")?) as f32;
+    // By this key Granite 4 says that it knows no positions.
+    if meta.flag("rope.scaling.finetuned")? == Some(false) {
+        each_attention(&mut described.spec, |_, attention| attention.rope = None);
+    }
+    Ok(described)
 }

@@ -31,6 +31,9 @@ pub(super) const NAMES: Names = Names {
     latent: "self_attn.kv_a_proj_with_mqa",
     latent_norm: "self_attn.kv_a_layernorm",
     latent_up: "self_attn.kv_b_proj",
+    latent_key: "self_attn.k_b_proj",
+    latent_value: "self_attn.v_b_proj",
+    latent_kv: Fusion::Fused,
     attention_after: "post_attention_layernorm",
     feed_forward_norm: "post_attention_layernorm",
     feed_forward_after: "post_feedforward_layernorm",
@@ -57,7 +60,8 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     Ok(Described { spec: config.decoder()?, names: NAMES })
 }
 
-/// The converter reorders the rows of query and key so that neighbours turn together.
+/// The converter reorders the rows of query and key so that neighbours turn together. Mistral and Mixtral go by this
+/// name as well.
 fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
-    gguf::decoder(file, "llama", RopeStyle::Interleaved)
+    gguf::decoder(&gguf::Meta::new(file, "llama"), &gguf::Fixed::new(RopeStyle::Interleaved))
 }

@@ -5,7 +5,8 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention};
-use super::{Described, Family, SpecError, experts, llama};
+use super::{Described, Family, SpecError, experts, gguf, llama};
+use crate::gguf::Gguf;
 use crate::parts::{Names, Packing};
 use crate::spec::{FeedForwardSpec, HeadNorm, RopeStyle, RouterSpec, Scoring, Span, TemperatureSpec};
 
@@ -81,4 +82,42 @@ fn attention(config: &Config, spec: &mut crate::spec::DecoderSpec) -> Result<(),
         }
     });
     Ok(())
+}
+
+/// Known as `llama4`; heads turn as in its own files. Which layers know no positions, how far a chunk reaches and how
+/// queries grow is in no file that llama.cpp's converter wrote: `src/models/llama4.cpp` has it.
+pub(super) fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    const EVERY: usize = 4;
+    const REACH: usize = 8192;
+    /// Experts of Maverick, whose heads have no norm.
+    const MAVERICK: usize = 128;
+    let meta = gguf::Meta::new(file, "llama4");
+    let router = RouterSpec { weighs_input: true, ..RouterSpec::of(Scoring::Sigmoid) };
+    let mut described = gguf::decoder(&meta, &gguf::Fixed { router, ..gguf::Fixed::new(RopeStyle::Interleaved) })?;
+    let spec = &mut described.spec;
+    let norm = (meta.optional("expert_count")? != Some(MAVERICK)).then_some(HeadNorm::AfterRope);
+    // A window of 0 is that of models in which all layers see everything and know positions.
+    if meta.is_zero("attention.sliding_window")? {
+        each_attention(spec, |_, attention| attention.head_norm = norm);
+        return Ok(described);
+    }
+    let chunk = Span::Chunked(meta.optional("attention.sliding_window")?.unwrap_or(REACH));
+    let chunked = meta.sliding(spec.layers.len(), EVERY)?;
+    let temperature = TemperatureSpec {
+        strength: meta.optional_number("attention.temperature_scale")?.unwrap_or(0.1),
+        every: meta.optional("attention.temperature_length")?.unwrap_or(REACH) as f64,
+        offset: 1.0,
+    };
+    each_attention(spec, |index, attention| {
+        if chunked[index] {
+            attention.span = chunk;
+        }
+        if (index + 1).is_multiple_of(EVERY) {
+            attention.rope = None;
+            attention.temperature = Some(temperature);
+        } else {
+            attention.head_norm = norm;
+        }
+    });
+    Ok(described)
 }

@@ -3,8 +3,9 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention};
-use super::{Described, Family, SpecError, llama, rope};
-use crate::spec::{RopeScaling, TemperatureSpec};
+use super::{Described, Family, SpecError, gguf, llama, rope};
+use crate::gguf::Gguf;
+use crate::spec::{DecoderSpec, RopeScaling, RopeStyle, TemperatureSpec};
 
 pub(super) const FAMILY: Family = Family { architecture: "ministral3", from_config, from_gguf: None };
 
@@ -13,15 +14,31 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     let mut spec = config.decoder()?;
     let window = config.window()?;
     let strength = rope::extra(&config, "llama_4_scaling_beta")?;
-    each_attention(&mut spec, |_, attention| {
-        attention.span = window;
-        if let (Some(strength), Some(RopeScaling::Yarn { original_context, .. })) =
-            (strength, attention.rope.as_ref().map(|rope| &rope.scaling))
-        {
+    each_attention(&mut spec, |_, attention| attention.span = window);
+    if let Some(strength) = strength {
+        grow(&mut spec, strength);
+    }
+    Ok(Described { spec, names: llama::NAMES })
+}
+
+/// Mistral Small 3.1 and later go by this name as well, without any growing. Rows of query and key are reordered as
+/// Llama's are.
+pub(super) fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "mistral3");
+    let mut described = gguf::decoder(&meta, &gguf::Fixed::new(RopeStyle::Interleaved))?;
+    if let Some(strength) = meta.optional_number("attention.temperature_scale")? {
+        grow(&mut described.spec, strength);
+    }
+    Ok(described)
+}
+
+/// Queries grow once for each length of the context before stretching.
+fn grow(spec: &mut DecoderSpec, strength: f64) {
+    each_attention(spec, |_, attention| {
+        if let Some(RopeScaling::Yarn { original_context, .. }) = attention.rope.as_ref().map(|rope| &rope.scaling) {
             attention.temperature = Some(TemperatureSpec { strength, every: *original_context, offset: 0.0 });
         }
     });
-    Ok(Described { spec, names: llama::NAMES })
 }
 
 /// Those of `Ministral3Config`; the rope's own where the config has neither style of it.

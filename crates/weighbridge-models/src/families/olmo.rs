@@ -6,14 +6,16 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, slide};
-use super::{Described, Family, SpecError, experts, llama, rope};
+use super::{Described, Family, SpecError, experts, gguf, llama, rope};
+use crate::gguf::Gguf;
 use crate::parts::Names;
-use crate::spec::{HeadNorm, Norm, Placement, RouterSpec, Scoring};
+use crate::spec::{DecoderSpec, HeadNorm, Norm, Placement, RopeStyle, RouterSpec, Scoring};
 
-pub(super) const OLMO: Family = Family { architecture: "olmo", from_config: olmo, from_gguf: None };
-pub(super) const OLMO2: Family = Family { architecture: "olmo2", from_config: olmo2, from_gguf: None };
+pub(super) const OLMO: Family = Family { architecture: "olmo", from_config: olmo, from_gguf: Some(olmo_gguf) };
+pub(super) const OLMO2: Family = Family { architecture: "olmo2", from_config: olmo2, from_gguf: Some(olmo2_gguf) };
+/// GGUF files of it go by the name of the second generation.
 pub(super) const OLMO3: Family = Family { architecture: "olmo3", from_config: olmo3, from_gguf: None };
-pub(super) const OLMOE: Family = Family { architecture: "olmoe", from_config: olmoe, from_gguf: None };
+pub(super) const OLMOE: Family = Family { architecture: "olmoe", from_config: olmoe, from_gguf: Some(olmoe_gguf) };
 
 const NAMES: Names = Names {
     attention_after: "post_attention_layernorm",
@@ -87,4 +89,40 @@ fn olmoe(config: &Json) -> Result<Described, SpecError> {
     let router = RouterSpec { renormalise: config.flag("norm_topk_prob")?, ..RouterSpec::of(Scoring::Softmax) };
     experts::place(&mut spec, &experts::mixture(&config, "num_experts", "intermediate_size", router)?, |_| true);
     Ok(Described { spec, names: llama::NAMES })
+}
+
+/// Rows of query and key are reordered as Llama's are.
+fn olmo_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let fixed = gguf::Fixed { norm: Norm::Plain, ..gguf::Fixed::new(RopeStyle::Interleaved) };
+    gguf::decoder(&gguf::Meta::new(file, "olmo"), &fixed)
+}
+
+/// OLMo 3 where there is a window: only layers that see everything have their rotary embedding stretched.
+fn olmo2_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "olmo2");
+    let mut described = gguf::decoder(&meta, &gguf::Fixed::new(RopeStyle::Neox))?;
+    let spec = &mut described.spec;
+    for layer in &mut spec.layers {
+        layer.placement = Placement::After;
+    }
+    whole_norms(spec);
+    let sliding = meta.slide(spec, None, 4)?;
+    each_attention(spec, |index, attention| {
+        if sliding[index] {
+            attention.rope = attention.rope.as_ref().map(|turning| rope::plain(turning, turning.theta));
+        }
+    });
+    Ok(described)
+}
+
+/// Without a word about it, the weights of the chosen are not divided by their sum.
+fn olmoe_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let fixed = gguf::Fixed { router: RouterSpec::of(Scoring::Softmax), ..gguf::Fixed::new(RopeStyle::Neox) };
+    let mut described = gguf::decoder(&gguf::Meta::new(file, "olmoe"), &fixed)?;
+    whole_norms(&mut described.spec);
+    Ok(described)
+}
+
+fn whole_norms(spec: &mut DecoderSpec) {
+    each_attention(spec, |_, attention| attention.head_norm = Some(HeadNorm::Whole));
 }

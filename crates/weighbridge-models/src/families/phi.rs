@@ -6,14 +6,14 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, each_mlp};
-use super::{Described, Family, SpecError, experts, gguf, llama};
+use super::{Described, Family, SIZE_MAX, SpecError, experts, gguf, llama};
 use crate::gguf::Gguf;
 use crate::parts::{Fusion, Names};
-use crate::spec::{FeedForwardSpec, Norm, Placement, RopeStyle, RouterSpec, Scoring, Span};
+use crate::spec::{Activation, DecoderSpec, FeedForwardSpec, Norm, Placement, RopeStyle, RouterSpec, Scoring, Span};
 
 pub(super) const PHI: Family = Family { architecture: "phi", from_config: phi, from_gguf: None };
 pub(super) const PHI3: Family = Family { architecture: "phi3", from_config: phi3, from_gguf: Some(phi3_gguf) };
-pub(super) const PHIMOE: Family = Family { architecture: "phimoe", from_config: phimoe, from_gguf: None };
+pub(super) const PHIMOE: Family = Family { architecture: "phimoe", from_config: phimoe, from_gguf: Some(phimoe_gguf) };
 
 const PHI_NAMES: Names = Names {
     final_norm: "model.final_layernorm",
@@ -95,24 +95,50 @@ fn phimoe(config: &Json) -> Result<Described, SpecError> {
     Ok(Described { spec, names: PHIMOE_NAMES })
 }
 
-fn phi3_gguf(file: &Gguf) -> Result<Described, SpecError> {
-    const ARCHITECTURE: &str = "phi3";
-    let mut described = gguf::decoder(file, ARCHITECTURE, RopeStyle::Neox)?;
-    let meta = gguf::Meta { file, architecture: ARCHITECTURE };
-    let window = meta.optional("attention.sliding_window")?.map_or(Span::Full, Span::Sliding);
-    let scaling = meta.long_rope()?;
-    each_attention(&mut described.spec, |_, attention| {
-        attention.span = window;
-        if let (Some(rope), Some(scaling)) = (&mut attention.rope, &scaling) {
-            rope.scaling = scaling.clone();
-        }
+/// Known as `phi2`.
+pub(super) fn phi_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let fixed = gguf::Fixed { norm: Norm::LayerBias, ..gguf::Fixed::new(RopeStyle::Neox) };
+    let mut described = gguf::decoder(&gguf::Meta::new(file, "phi2"), &fixed)?;
+    for layer in &mut described.spec.layers {
+        layer.placement = Placement::Parallel;
+    }
+    each_mlp(&mut described.spec, |mlp| {
+        mlp.activation = Activation::GeluTanh;
+        mlp.gated = false;
     });
-    described.names =
-        Names { query: "attn_qkv", qkv: Fusion::Fused, gate: "ffn_up", gate_up: Fusion::Fused, ..described.names };
+    Ok(described)
+}
+
+fn phi3_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "phi3");
+    let mut described = gguf::decoder(&meta, &gguf::Fixed::new(RopeStyle::Neox))?;
+    window(&meta, &mut described.spec)?;
+    described.names = Names { gate: "ffn_up", gate_up: Fusion::Fused, ..described.names };
     for layer in &mut described.spec.layers {
         if let FeedForwardSpec::Experts(_) = layer.feed_forward {
             return Err(SpecError::field("phi3.expert_count", "asks for experts, which phi3 does not have"));
         }
     }
     Ok(described)
+}
+
+/// As its makers compute it: LayerNorm and SparseMixer with the jitter of the published model, which is in no metadata.
+/// llama.cpp has RMS norms and a plain softmax for it.
+fn phimoe_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "phimoe");
+    let router = RouterSpec::of(Scoring::SparseMixer { jitter: 0.01 });
+    let fixed = gguf::Fixed { norm: Norm::LayerBias, router, ..gguf::Fixed::new(RopeStyle::Neox) };
+    let mut described = gguf::decoder(&meta, &fixed)?;
+    window(&meta, &mut described.spec)?;
+    if meta.required("expert_used_count", SIZE_MAX)? != 2 {
+        return Err(SpecError::field(meta.key("expert_used_count"), "is not 2, as many as its router chooses"));
+    }
+    Ok(described)
+}
+
+/// The window of every layer.
+fn window(meta: &gguf::Meta<'_>, spec: &mut DecoderSpec) -> Result<(), SpecError> {
+    let window = meta.optional("attention.sliding_window")?.map_or(Span::Full, Span::Sliding);
+    each_attention(spec, |_, attention| attention.span = window);
+    Ok(())
 }

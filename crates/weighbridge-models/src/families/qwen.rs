@@ -125,13 +125,19 @@ pub(super) fn sparse(
 }
 
 fn qwen2_gguf(file: &Gguf) -> Result<Described, SpecError> {
-    gguf::decoder(file, "qwen2", RopeStyle::Neox)
+    gguf::decoder(&gguf::Meta::new(file, "qwen2"), &gguf::Fixed::new(RopeStyle::Neox))
 }
 
 fn qwen3_gguf(file: &Gguf) -> Result<Described, SpecError> {
-    gguf::decoder(file, "qwen3", RopeStyle::Neox)
+    gguf::decoder(&gguf::Meta::new(file, "qwen3"), &gguf::Fixed::new(RopeStyle::Neox))
+}
+
+/// Without a word about it, the weights of the chosen are not divided by their sum.
+pub(super) fn qwen2_moe_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let fixed = gguf::Fixed { router: RouterSpec::of(Scoring::Softmax), ..gguf::Fixed::new(RopeStyle::Neox) };
+    gguf::decoder(&gguf::Meta::new(file, "qwen2moe"), &fixed)
 }
 
 fn qwen3_moe_gguf(file: &Gguf) -> Result<Described, SpecError> {
-    gguf::decoder(file, "qwen3moe", RopeStyle::Neox)
+    gguf::decoder(&gguf::Meta::new(file, "qwen3moe"), &gguf::Fixed::new(RopeStyle::Neox))
 }

@@ -4,10 +4,11 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, slide};
-use super::{Described, Family, SpecError, llama};
-use crate::spec::Span;
+use super::{Described, Family, SpecError, gguf, llama};
+use crate::gguf::Gguf;
+use crate::spec::{RopeStyle, Span};
 
-pub(super) const FAMILY: Family = Family { architecture: "smollm3", from_config, from_gguf: None };
+pub(super) const FAMILY: Family = Family { architecture: "smollm3", from_config, from_gguf: Some(from_gguf) };
 
 fn from_config(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
@@ -29,4 +30,17 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     let sliding = config.sliding_layers(layers, |index| !turning[index])?;
     slide(&mut spec, &sliding, window);
     Ok(Described { spec, names: llama::NAMES })
+}
+
+/// Rows of query and key are reordered as Llama's are. Which layers know nothing of positions is in no metadata: llama.cpp
+/// has every fourth.
+fn from_gguf(file: &Gguf) -> Result<Described, SpecError> {
+    let meta = gguf::Meta::new(file, "smollm3");
+    let mut described = gguf::decoder(&meta, &gguf::Fixed::new(RopeStyle::Interleaved))?;
+    each_attention(&mut described.spec, |index, attention| {
+        if (index + 1).is_multiple_of(4) {
+            attention.rope = None;
+        }
+    });
+    Ok(described)
 }

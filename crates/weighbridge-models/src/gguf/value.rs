@@ -171,6 +171,15 @@ impl Array {
         })
     }
 
+    pub(super) fn flags(&self, file: &[u8], key: &str) -> Result<Vec<bool>, GgufError> {
+        self.numbers(file, key, |value| match value {
+            Value::Bool(flag) => Some(flag),
+            Value::Unsigned(number) => Some(number != 0),
+            Value::Signed(number) => Some(number != 0),
+            _ => None,
+        })
+    }
+
     pub(super) fn floats(&self, file: &[u8], key: &str) -> Result<Vec<f32>, GgufError> {
         self.numbers(file, key, |value| match value {
             Value::Float(number) => Some(number as f32),

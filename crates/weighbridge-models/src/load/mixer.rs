@@ -7,7 +7,7 @@ use crate::blocks::attention::Attention;
 use crate::blocks::latent::Latent;
 use crate::blocks::norm::Norm;
 use crate::decoder::Mixer;
-use crate::parts::{Kind, LayerPart, Part, own};
+use crate::parts::{Fusion, Kind, LayerPart, Part, own};
 use crate::spec::{AttentionSpec, HeadNorm, LatentSpec, MixerSpec};
 use crate::weights::WeightError;
 
@@ -92,11 +92,7 @@ impl Loader<'_> {
                 Some((projection, Norm::Rms { weight: self.dense(of(LayerPart::LatentNorm))?, eps }))
             }
         };
-        let up = self.reshaped(of(LayerPart::LatentUp), &[spec.heads, spec.plain_dim + spec.value_dim, spec.rank])?;
-        let part = |start, length| up.narrow(1, start, length).and_then(|part| part.contiguous());
-        let failed = |source| WeightError::Tensor { name: self.weights.names.of(of(LayerPart::LatentUp)), source };
-        let key = part(0, spec.plain_dim).map_err(failed)?;
-        let value = part(spec.plain_dim, spec.value_dim).map_err(failed)?;
+        let (key, value) = self.latent_up(index, spec)?;
         Ok(Latent {
             spec: spec.clone(),
             query_down,
@@ -108,6 +104,24 @@ impl Loader<'_> {
             value,
             output: self.layer_linear(index, LayerPart::Output, spec.bias)?,
         })
+    }
+
+    /// What expands a latent row to keys, `[heads, plain_dim, rank]`, and to values, `[heads, value_dim, rank]`.
+    fn latent_up(&mut self, index: usize, spec: &LatentSpec) -> Result<(Tensor, Tensor), WeightError> {
+        let of = |part| Part::Layer(index, part, Kind::Weight);
+        if self.weights.names.latent_kv == Fusion::Apart {
+            let key = self.dense(of(LayerPart::LatentKey))?;
+            let key = key.transpose(1, 2).and_then(|key| key.contiguous());
+            let key = key.map_err(|source| self.failed(of(LayerPart::LatentKey), source))?;
+            return Ok((key, self.dense(of(LayerPart::LatentValue))?));
+        }
+        let both = of(LayerPart::LatentUp);
+        let up = self.reshaped(both, &[spec.heads, spec.plain_dim + spec.value_dim, spec.rank])?;
+        let part = |start, length| {
+            let part = up.narrow(1, start, length).and_then(|part| part.contiguous());
+            part.map_err(|source| self.failed(both, source))
+        };
+        Ok((part(0, spec.plain_dim)?, part(spec.plain_dim, spec.value_dim)?))
     }
 
     pub(super) fn reshaped(&mut self, part: Part, shape: &[usize]) -> Result<Tensor, WeightError> {

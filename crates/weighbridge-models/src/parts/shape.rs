@@ -88,6 +88,8 @@ fn is_of_attention(part: LayerPart) -> bool {
             | LayerPart::Latent
             | LayerPart::LatentNorm
             | LayerPart::LatentUp
+            | LayerPart::LatentKey
+            | LayerPart::LatentValue
     )
 }
 
@@ -117,6 +119,8 @@ fn latent(spec: &LatentSpec, part: LayerPart, hidden: usize) -> Vec<usize> {
         LayerPart::Latent => vec![spec.cached_width(), hidden],
         LayerPart::LatentNorm => vec![spec.rank],
         LayerPart::LatentUp => vec![spec.heads * (spec.plain_dim + spec.value_dim), spec.rank],
+        LayerPart::LatentKey => vec![spec.heads, spec.rank, spec.plain_dim],
+        LayerPart::LatentValue => vec![spec.heads, spec.value_dim, spec.rank],
         _ => vec![hidden, spec.heads * spec.value_dim],
     }
 }

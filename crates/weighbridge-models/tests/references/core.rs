@@ -6,8 +6,8 @@ use weighbridge_models::{Checkpoint, Compute, evaluate};
 use crate::support::{Expected, Outcome, check, json, load, shared};
 
 #[derive(Deserialize)]
-struct Golden {
-    inputs: Vec<Vec<u32>>,
+pub(crate) struct Golden {
+    pub(crate) inputs: Vec<Vec<u32>>,
     logits_last: Vec<Vec<f32>>,
     logits_digest: Vec<Digest>,
     greedy: Vec<Vec<u32>>,
@@ -20,19 +20,27 @@ pub(crate) struct Digest {
     pub(crate) logsumexp: Vec<f32>,
 }
 
+impl Golden {
+    /// A prompt and what follows it.
+    pub(crate) fn case(&self, prompt: usize) -> (&[u32], Expected<'_>) {
+        let expected = Expected {
+            logits_last: &self.logits_last[prompt],
+            argmax: &self.logits_digest[prompt].argmax,
+            logsumexp: &self.logits_digest[prompt].logsumexp,
+            greedy: &self.greedy[prompt],
+            tolerance: self.tolerance,
+        };
+        (&self.inputs[prompt], expected)
+    }
+}
+
 /// Holds the model in a folder of the references against its golden: at once, in chunks of seven and token by token.
 pub(crate) fn check_family(family: &str) -> Outcome {
     let Some(folder) = shared(family) else { return Ok(()) };
     let golden: Golden = json(&folder.join("golden.json"))?;
     let decoder = load(&Checkpoint::open(&folder)?, Compute::Float32)?;
-    for (prompt, tokens) in golden.inputs.iter().enumerate() {
-        let expected = Expected {
-            logits_last: &golden.logits_last[prompt],
-            argmax: &golden.logits_digest[prompt].argmax,
-            logsumexp: &golden.logits_digest[prompt].logsumexp,
-            greedy: &golden.greedy[prompt],
-            tolerance: golden.tolerance,
-        };
+    for prompt in 0..golden.inputs.len() {
+        let (tokens, expected) = golden.case(prompt);
         for chunk in [None, Some(7), Some(1)] {
             let found = evaluate(&decoder, tokens, chunk, expected.greedy.len(), &[])?;
             check(&format!("{family}, prompt {prompt}, chunks of {chunk:?}"), &found, &expected);

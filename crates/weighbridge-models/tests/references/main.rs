@@ -3,6 +3,7 @@
 
 mod at_load;
 mod candle;
+mod converted;
 mod core;
 mod demo;
 mod float8;
