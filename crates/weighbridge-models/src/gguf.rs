@@ -15,6 +15,8 @@ mod value;
 mod writer;
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -64,12 +64,12 @@ struct Inner {
     start: Start,
 }
 
-/// How a raw prompt begins.
+/// How a raw prompt begins and ends.
 enum Start {
     /// As the tokenizer's own post-processor says.
     Processor,
-    /// With this token, if any.
-    Token(Option<u32>),
+    /// With these tokens, if any.
+    Tokens { first: Option<u32>, last: Option<u32> },
 }
 
 impl Tokenizer {
@@ -116,17 +116,18 @@ impl Tokenizer {
         self.encode_as(text, false)
     }
 
-    /// The tokens of a raw prompt, begun as the model expects: with its start token, where it has one.
+    /// The tokens of a raw prompt, begun and ended as the model expects: with its start token where it has one, and
+    /// with its end token where it says so, as models that embed do.
     ///
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         match self.inner.start {
             Start::Processor => self.encode_as(text, true),
-            Start::Token(None) => self.encode_as(text, false),
-            Start::Token(Some(token)) => {
-                let mut tokens = vec![token];
+            Start::Tokens { first, last } => {
+                let mut tokens = Vec::from_iter(first);
                 tokens.extend(self.encode_as(text, false)?);
+                tokens.extend(last);
                 Ok(tokens)
             }
         }

@@ -73,9 +73,14 @@ pub(super) fn build(file: &Gguf) -> Result<Tokenizer, TokenizerError> {
     };
     add_tokens(&mut tokenizer, &vocabulary)?;
     let starts = file.boolean("tokenizer.ggml.add_bos_token")?.unwrap_or(starts);
-    let bos = file.unsigned("tokenizer.ggml.bos_token_id")?.filter(|_| starts);
-    let bos = bos.and_then(|id| u32::try_from(id).ok()).filter(|&id| (id as usize) < vocabulary.tokens.len());
-    Ok(Tokenizer::new(tokenizer, pieces, Start::Token(bos)))
+    let ends = file.boolean("tokenizer.ggml.add_eos_token")?.unwrap_or(false);
+    let token = |key, is_there| {
+        let id = file.unsigned(key)?.filter(|_| is_there).and_then(|id| u32::try_from(id).ok());
+        Ok::<_, GgufError>(id.filter(|&id| (id as usize) < vocabulary.tokens.len()))
+    };
+    let first = token("tokenizer.ggml.bos_token_id", starts)?;
+    let last = token("tokenizer.ggml.eos_token_id", ends)?;
+    Ok(Tokenizer::new(tokenizer, pieces, Start::Tokens { first, last }))
 }
 
 /// Control tokens and those that users defined are found in a text before anything else.
@@ -92,4 +97,37 @@ pub(super) fn build_error(reason: tokenizers::Error) -> TokenizerError {
 
 pub(super) fn unsupported(part: &'static str, name: &str, supported: String) -> TokenizerError {
     TokenizerError::Unsupported { part, name: name.chars().take(64).collect(), supported }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::samples::Value::{self, Flag, Text, Texts, Whole, Wholes};
+    use crate::gguf::samples::sample;
+
+    fn check(own: &[(&str, Value)], expected: &[u32]) {
+        let common = [
+            ("model", Text("gpt2")),
+            ("pre", Text("gpt-2")),
+            ("tokens", Texts(&["<s>", "</s>", "a", "b"])),
+            ("token_type", Wholes(&[3, 3, 1, 1])),
+            ("merges", Texts(&[])),
+            ("bos_token_id", Whole(0)),
+            ("eos_token_id", Whole(1)),
+        ];
+        let pairs: Vec<_> =
+            common.iter().chain(own).map(|&(key, value)| (format!("tokenizer.ggml.{key}"), value)).collect();
+        let tokenizer = build(&sample(&pairs, &[])).expect("the vocabulary is whole");
+        assert_eq!(tokenizer.encode_with_bos("ab").expect("a and b are in it"), expected);
+        assert_eq!(tokenizer.encode("ab").expect("a and b are in it"), [2, 3]);
+    }
+
+    #[test]
+    fn a_raw_prompt_begins_and_ends_as_the_file_says() {
+        check(&[], &[2, 3]);
+        check(&[("add_bos_token", Flag(true))], &[0, 2, 3]);
+        check(&[("add_eos_token", Flag(true))], &[2, 3, 1]);
+        check(&[("add_bos_token", Flag(true)), ("add_eos_token", Flag(true))], &[0, 2, 3, 1]);
+        check(&[("add_bos_token", Flag(false)), ("add_eos_token", Flag(false))], &[2, 3]);
+    }
 }

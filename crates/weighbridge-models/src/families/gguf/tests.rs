@@ -1,45 +1,13 @@
 //! Metadata held against the `config.json` of the same decoder: both have to describe the same.
 
-use std::sync::Arc;
-
 use serde_json::{Value as Json, json};
 
-use crate::bytes::Bytes;
-use crate::element::ElementType;
 use crate::families::{Described, SpecError, from_config, from_gguf};
-use crate::gguf::{Gguf, GgufHeader};
+use crate::gguf::Gguf;
+use crate::gguf::samples::Value::{self, Flag, Flags, Number, Text, Whole};
+use crate::gguf::samples::sample;
 use crate::parts::{Fusion, Names};
 use crate::spec::{DecoderSpec, MixerSpec, RopeStyle};
-
-/// A value as the metadata keep it.
-#[derive(Clone, Copy)]
-enum Value {
-    Whole(u32),
-    Number(f32),
-    Flag(bool),
-    Text(&'static str),
-    Flags(&'static [bool]),
-}
-
-use Value::{Flag, Flags, Number, Text, Whole};
-
-impl Value {
-    /// The pair as it stands in a file.
-    fn pair(self, key: &str) -> Vec<u8> {
-        let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
-        let (kind, value) = match self {
-            Whole(number) => (4_u32, number.to_le_bytes().to_vec()),
-            Number(number) => (6, number.to_le_bytes().to_vec()),
-            Flag(flag) => (7, vec![flag.into()]),
-            Text(value) => (8, text(value)),
-            Flags(flags) => {
-                let head = [&7_u32.to_le_bytes()[..], &(flags.len() as u64).to_le_bytes()].concat();
-                (9, [head, flags.iter().map(|&flag| flag.into()).collect()].concat())
-            }
-        };
-        [text(key), kind.to_le_bytes().to_vec(), value].concat()
-    }
-}
 
 /// Four layers of four heads, as every case here has them.
 const COMMON: [(&str, Value); 7] = [
@@ -54,23 +22,11 @@ const COMMON: [(&str, Value); 7] = [
 
 /// A file of these metadata; of its tensors only the names count, and the rows of the embedding.
 fn file(architecture: &'static str, own: &[(&str, Value)], tensors: &[&str]) -> Gguf {
-    let mut header = GgufHeader::default();
-    header.copied(&Text(architecture).pair("general.architecture"));
     let common = COMMON.iter().filter(|(key, _)| own.iter().all(|(other, _)| other != key));
-    for (key, value) in common.chain(own) {
-        header.copied(&value.pair(&format!("{architecture}.{key}")));
-    }
-    let shape = |name: &str| if name == "token_embd.weight" { [100] } else { [1] };
-    let all: Vec<&str> = ["token_embd.weight"].into_iter().chain(tensors.iter().copied()).collect();
-    for name in &all {
-        header.tensor(name, &shape(name), ElementType::F32).expect("float32 goes with every shape");
-    }
-    let mut writer = header.start(Vec::new()).expect("memory takes every byte");
-    for name in &all {
-        writer.tensor(&vec![0; 4 * shape(name)[0]]).expect("as long as announced");
-    }
-    let bytes = writer.finish().expect("all tensors are written");
-    Gguf::parse(Bytes::Owned(Arc::new(bytes))).expect("what our own writer wrote is well formed")
+    let keyed = common.chain(own).map(|&(key, value)| (format!("{architecture}.{key}"), value));
+    let pairs: Vec<_> = [("general.architecture".to_owned(), Text(architecture))].into_iter().chain(keyed).collect();
+    let others = tensors.iter().map(|&name| (name, 1));
+    sample(&pairs, &[("token_embd.weight", 100)].into_iter().chain(others).collect::<Vec<_>>())
 }
 
 fn config(model_type: &str, own: &Json) -> Json {
