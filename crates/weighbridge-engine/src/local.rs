@@ -82,6 +82,9 @@ impl LocalModel {
 fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<(Desk, Engine), LoadError> {
     let (offer, prompter) = front(options)?;
     let checkpoint = &options.checkpoint;
+    for (kind, weights) in checkpoint.expanded(options.compute) {
+        tracing::warn!(model = options.id.as_str(), kind, weights, "cannot be computed packed: expanded to float32");
+    }
     let decoder = checkpoint.load(options.compute, progress)?;
 
     let (inbox, messages) = channel();

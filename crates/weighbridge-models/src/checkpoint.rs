@@ -258,6 +258,12 @@ impl Checkpoint {
         self.inner.generation_defaults
     }
 
+    /// Block types that are expanded to float32 although the weights are to be computed as they are stored, for nothing
+    /// here multiplies them so, each with the weights in it, the most first. None where all are expanded anyway.
+    pub fn expanded(&self, compute: Compute) -> Vec<(String, u64)> {
+        summary::expanded(&self.inner, compute)
+    }
+
     /// Bytes that it takes to compute one sequence of `context` tokens: weights, keys and values, and what a step
     /// works in. An estimate for planning, meant to be high rather than low.
     pub fn memory_needed(&self, compute: Compute, context: u32) -> u64 {

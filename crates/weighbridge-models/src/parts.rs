@@ -107,6 +107,14 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Whether it can be computed in the blocks that it is stored in, if they are of a kind that can be: what expands
+    /// latent rows is taken apart first.
+    pub(crate) fn may_stay_packed(self) -> bool {
+        !matches!(self, Self::Layer(_, LayerPart::LatentUp | LayerPart::LatentKey | LayerPart::LatentValue, _))
+    }
+}
+
 /// Gathers the parts of one layer.
 struct List<'a> {
     spec: &'a DecoderSpec,

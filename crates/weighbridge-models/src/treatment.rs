@@ -58,7 +58,8 @@ impl Treatment {
         let is_merged = self.merges(part, names, spec);
         let element = self.blocks(part, stored, &shape, is_merged);
         let element = element.or_else(|| (!is_merged).then_some(stored.element));
-        match element.filter(|element| self.keeps_packed() && element.stays_packed(shape.last().copied())) {
+        let may_stay = self.keeps_packed() && part.may_stay_packed();
+        match element.filter(|element| may_stay && element.stays_packed(shape.last().copied())) {
             Some(element) => (Held::Blocks(element), count),
             None => (Held::Floats, count),
         }

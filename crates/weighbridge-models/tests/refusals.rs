@@ -101,6 +101,43 @@ fn broken_files_are_named() -> Outcome {
     Ok(())
 }
 
+/// The demo model's GGUF file with another number for the type of one of its tensors.
+fn retyped(tensor: &str, number: u32) -> Outcome<TempDir> {
+    let mut bytes = fs::read(demo().join("demo.gguf"))?;
+    let place = bytes.windows(tensor.len()).position(|it| it == tensor.as_bytes()).ok_or("there is no such tensor")?;
+    // The name is followed by the number of dimensions and two of them.
+    let place = place + tensor.len() + 4 + 2 * 8;
+    bytes[place..place + 4].copy_from_slice(&number.to_le_bytes());
+    let folder = tempfile::tempdir()?;
+    fs::write(folder.path().join("m.gguf"), bytes)?;
+    Ok(folder)
+}
+
+#[test]
+fn a_block_type_that_is_not_known_or_not_computed_is_named_with_its_tensor() -> Outcome {
+    const TENSOR: &str = "blk.1.attn_q.weight";
+    let file = |folder: &TempDir| folder.path().join("m.gguf");
+    check(&file(&retyped(TENSOR, 77)?), "tensor `blk.1.attn_q.weight` has the unknown type 77");
+    let eight_bits = "tensor `blk.1.attn_q.weight` is stored as Q8_1, which is not supported yet";
+    check(&file(&retyped(TENSOR, 9)?), eight_bits);
+    check(&file(&retyped(TENSOR, 25)?), "tensor `blk.1.attn_q.weight` is stored as I16, which is not supported yet");
+    Ok(())
+}
+
+#[test]
+fn block_types_that_cannot_be_computed_packed_are_told() -> Outcome {
+    const IQ4_XS: u32 = 23;
+    const Q8_0: u32 = 8;
+    let expanded = |number| -> Outcome<_> {
+        let folder = retyped("blk.1.attn_q.weight", number)?;
+        let checkpoint = Checkpoint::open(&folder.path().join("m.gguf"))?;
+        Ok((checkpoint.expanded(Compute::Quantized), checkpoint.expanded(Compute::Float32)))
+    };
+    assert_eq!(expanded(IQ4_XS)?, (vec![("IQ4_XS".to_owned(), 256 * 256)], vec![]));
+    assert_eq!(expanded(Q8_0)?, (vec![], vec![]));
+    Ok(())
+}
+
 #[test]
 fn a_folder_without_a_tokenizer_loads_and_says_so_when_asked() -> Outcome {
     let folder = copy()?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Inner;
+use crate::compute::Compute;
 use crate::element::Form;
 use crate::parts::{ExpertPart, Part};
 use crate::weights::Stored;
@@ -56,6 +57,18 @@ pub(super) fn summary(inner: &Inner) -> Summary {
         licence: inner.licence.clone(),
         file_bytes: inner.file_bytes,
     }
+}
+
+/// The block types whose weights are not computed in their blocks.
+pub(super) fn expanded(inner: &Inner, compute: Compute) -> Vec<(String, u64)> {
+    let parts = inner.weights.check(&inner.spec).unwrap_or_default();
+    let is_expanded = |part: Part, stored: &Stored| match stored.element.form() {
+        Form::Blocks(_) => !part.may_stay_packed() || !stored.can_stay_packed(),
+        Form::Expanded(_) | Form::Bytes | Form::F8E4m3 | Form::F8E5m2 | Form::F8E8m0 => true,
+        Form::F32 | Form::F16 | Form::Bf16 | Form::Integers | Form::Unsupported => false,
+    };
+    let parts = parts.iter().filter(|(part, stored)| compute == Compute::Quantized && is_expanded(*part, stored));
+    by_type(parts.map(|(part, stored)| numbers(*part, stored)))
 }
 
 /// The type of a weight and the numbers it holds: two in a byte of mxfp4, whose scales count for nothing.

@@ -59,6 +59,11 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
     ] {
         table.add_row([name, &value]);
     }
+    let expanded = names(checkpoint.expanded(model.compute));
+    if !expanded.is_empty() {
+        let value = format!("{} to float32: cannot be computed packed", expanded.join(", "));
+        table.add_row(["expanded", &value]);
+    }
     say!("{table}");
     Ok(())
 }
@@ -86,6 +91,10 @@ fn memory(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> u6
     checkpoint.memory_needed(model.compute, context(model, summary))
 }
 
+fn names(types: Vec<(String, u64)>) -> Vec<String> {
+    types.into_iter().map(|(name, _)| name).collect()
+}
+
 fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> Value {
     let tensors: serde_json::Map<String, Value> =
         summary.tensors.iter().map(|(kind, count)| (kind.clone(), Value::from(*count))).collect();
@@ -109,6 +118,7 @@ fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> V
             "path": it.path, "mode": it.mode.to_string(), "modules": it.modules, "parameters": it.parameters,
             "rank": it.rank,
         })),
+        "expanded": names(checkpoint.expanded(model.compute)),
         "memory_bytes": memory(model, checkpoint, summary),
     })
 }
