@@ -302,6 +302,28 @@ mod tests {
         check_refused("deepseek_v3", &json!({"scoring_func": "softmax"}), "`scoring_func` is `softmax`");
         check_refused("deepseek_v3", &json!({"n_group": 7}), "`n_group` is 7");
         check_refused("deepseek_v2", &json!({"moe_layer_freq": 2, "num_experts_per_tok": 2}), "`moe_layer_freq` is 2");
+        check_refused("deepseek_v32", &json!({"q_lora_rank": null}), "`q_lora_rank` is null");
+        check_refused("deepseek_v32", &json!({"index_head_dim": 8}), "`index_head_dim` is 8");
+        let kinds =
+            json!({"num_key_value_heads": 1, "o_groups": 4, "layer_types": ["linear_attention", "a", "b", "c"]});
+        check_refused("deepseek_v4", &kinds, "`layer_types` has \"linear_attention\"");
+        let ratios = json!({"num_key_value_heads": 1, "o_groups": 4, "compress_ratios": [0, 4, 8, 4]});
+        check_refused("deepseek_v4", &ratios, "`compress_ratios` has 8");
+        check_refused("minimax_m2", &json!({"use_qk_norm": false}), "`use_qk_norm` is false");
+        check_refused("minimax_m2", &json!({"attn_type_list": [1, 0, 1, 1]}), "`attn_type_list` asks for");
+        check_refused("mistral4", &json!({"partial_rotary_factor": 0.25}), "`partial_rotary_factor` is 0.25");
+        check_refused("cohere2_moe", &json!({"expert_selection_fn": "top"}), "`expert_selection_fn` is `top`");
+        check_refused("gemma4_text", &json!({"use_bidirectional_attention": "all"}), "`use_bidirectional_attention`");
+        check_refused("gemma4_text", &json!({"num_kv_shared_layers": 9}), "`num_kv_shared_layers` is 9");
+        check_refused("gemma3n_text", &json!({"altup_active_idx": 4}), "`altup_active_idx` is 4");
+        check_refused("gemma3n_text", &json!({"activation_sparsity_pattern": [1.0]}), "`activation_sparsity_pattern`");
+        check_refused("qwen3_next", &json!({"linear_num_value_heads": 17}), "value heads of linear attention` are 17");
+        check_refused("qwen3_5_text", &json!({"attn_output_gate": false}), "`attn_output_gate` is false");
+        let linear = json!({"linear_attn_config": {"full_attn_layers": [1], "kda_layers": [2, 3]}});
+        check_refused("kimi_linear", &linear, "does not say of layer 4");
+        let sources = json!({"text_config": small("mistral_large4_text", &json!({"kv_source_layers": [0, 1, 0, 1]}))});
+        check_refused("mistral_large4", &sources, "`kv_source_layers` has 0 for layer 2");
+        check_refused("mistral_large4", &json!({}), "`text_config` is missing");
         let long = json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}});
         check_refused("phi3", &long, "`short_factor` has 1 numbers, where 8 are expected");
     }

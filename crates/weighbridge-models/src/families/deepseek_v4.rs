@@ -104,14 +104,12 @@ fn mixers(config: &Config, spec: &mut DecoderSpec) -> Result<(), SpecError> {
         let compression = Some(CompressionSpec { every, overlapping, index });
         CompressedSpec { rope: compress.clone(), compression, ..sliding.clone() }
     };
-    let sparse = compressed(rate(config, SPARSE, "compress_rate_csa", 4)?, true, Some(index));
-    let heavy = compressed(rate(config, HEAVY, "compress_rate_hca", 128)?, false, None);
     let kinds = kinds(config, spec.layers.len())?;
     for (layer, kind) in spec.layers.iter_mut().zip(kinds) {
         layer.mixer = MixerSpec::Compressed(match kind {
             SLIDING => sliding.clone(),
-            SPARSE => sparse.clone(),
-            _ => heavy.clone(),
+            SPARSE => compressed(rate(config, SPARSE, "compress_rate_csa", 4)?, true, Some(index)),
+            _ => compressed(rate(config, HEAVY, "compress_rate_hca", 128)?, false, None),
         });
     }
     Ok(())
@@ -197,10 +195,9 @@ fn rope(config: &Config, kind: &str, head_dim: usize, context: usize) -> Result<
 fn mixtures(config: &Config, spec: &mut DecoderSpec) -> Result<(), SpecError> {
     let scoring = match config.text("scoring_func")? {
         None | Some("sqrtsoftplus") => Scoring::SqrtSoftplus,
-        Some("softmax") => Scoring::Softmax,
         Some("sigmoid") => Scoring::Sigmoid,
         Some(other) => {
-            let problem = format!("is `{other}`; supported: sqrtsoftplus, softmax, sigmoid");
+            let problem = format!("is `{other}`; supported: sqrtsoftplus, sigmoid");
             return Err(SpecError::field("scoring_func", problem));
         }
     };
