@@ -229,7 +229,7 @@ impl Model {
             name: table.required_text("name"),
             path: table.required_text("path"),
             compute: table.word("compute", &Compute::NAMES, |word| word.parse().ok()),
-            quantize: table.word("quantize", &QuantizedType::BLOCKS, |word| word.parse().ok()),
+            quantize: table.word("quantize", &QuantizedType::BLOCKS, blocks),
             adapter: table.text("adapter"),
             adapter_mode: table.word("adapter_mode", &AdapterMode::NAMES, |word| word.parse().ok()),
             context: table.integer("context", 1..u64::from(u32::MAX)),
@@ -239,6 +239,11 @@ impl Model {
             offer: Offer::read(table),
         }
     }
+}
+
+/// A block format; halves would save nothing, for they are computed in float32.
+fn blocks(word: &str) -> Option<QuantizedType> {
+    QuantizedType::BLOCKS.contains(&word).then(|| word.parse().ok()).flatten()
 }
 
 impl Offer {
