@@ -18,7 +18,8 @@ use crate::weights::{Stored, WeightError};
 const BLOCK_DEFAULT: [usize; 2] = [128, 128];
 
 /// What the names of scales end with, instead of `weight`. Either multiplies.
-const SUFFIXES: [&str; 2] = ["_scale_inv", "_scale"];
+const SUFFIXES: [&str; 2] = ["_scale_inv", WHOLE_SUFFIX];
+const WHOLE_SUFFIX: &str = "_scale";
 
 /// The scales of one matrix, or of some of its rows.
 #[derive(Clone, Debug)]
@@ -72,8 +73,9 @@ impl ScaledFloats {
     /// The scales of a matrix, by whichever name they have.
     fn scale(self, name: &str, stored: &Stored, tensors: &HashMap<String, Stored>) -> Result<Scale, WeightError> {
         let wrong = |problem: String| WeightError::Scale { name: name.to_owned(), problem };
-        let found = SUFFIXES.iter().find_map(|suffix| tensors.get(&format!("{name}{suffix}")));
-        let scales = found.ok_or_else(|| wrong(format!("is in FP8, and there is no `{name}_scale_inv` beside it")))?;
+        let found = SUFFIXES.iter().find_map(|suffix| Some((suffix, tensors.get(&format!("{name}{suffix}"))?)));
+        let (&suffix, scales) =
+            found.ok_or_else(|| wrong(format!("is in FP8, and there is no `{name}_scale_inv` beside it")))?;
         if !(scales.element.is_float() || scales.element.form() == Form::F8E8m0) {
             return Err(wrong(format!("has scales stored as {}, which is not supported", scales.element.name())));
         }
@@ -83,7 +85,9 @@ impl ScaledFloats {
         let whole = [rows.max(1), columns.max(1)];
         let numbers = Arc::new(scales.clone());
         let of = |block| Ok(Scale { numbers, block, first_row: 0 });
-        let block = self.block.filter(|_| !(self.is_assumed && scales.count() == 1));
+        // transformers scales embeddings as a whole and by this name, whatever it does to the others.
+        let is_whole = scales.count() == 1 && (self.is_assumed || suffix == WHOLE_SUFFIX);
+        let block = self.block.filter(|_| !is_whole);
         let Some([high, wide]) = block else {
             return match scales.count() {
                 1 => of(whole),

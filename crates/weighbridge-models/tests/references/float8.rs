@@ -135,7 +135,8 @@ fn scaled_by_blocks_they_are_the_numbers_they_stand_for() -> Outcome {
 #[test]
 fn scaled_as_a_whole_they_are_the_numbers_they_stand_for() -> Outcome {
     check(WHOLE, &json!({"quant_method": "fp8", "weight_block_size": null}))?;
-    check(WHOLE, &json!({"quant_method": "fp8", "activation_scheme": "static"}))
+    check(WHOLE, &json!({"quant_method": "fp8", "activation_scheme": "static"}))?;
+    check(WHOLE, &json!({"quant_method": "fp8", "weight_block_size": [128, 128]}))
 }
 
 #[test]
