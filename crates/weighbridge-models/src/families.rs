@@ -180,8 +180,8 @@ fn unknown<'a>(name: &str, supported: impl Iterator<Item = &'a str>) -> SpecErro
     SpecError::Architecture { name: name.chars().take(64).collect(), supported: supported.join(", ") }
 }
 
-/// The config of the language model within one that sees or hears as well, without fields that are null. How weights
-/// are packed, and whether the head is the embedding, may stand outside.
+/// The config of the language model within one that sees or hears as well. How weights are packed, and whether the head
+/// is the embedding, may stand outside.
 fn text_of(config: &Json) -> Result<Json, SpecError> {
     const FIELD: &str = "text_config";
     let Some(Json::Object(text)) = config.get(FIELD) else {
@@ -193,7 +193,6 @@ fn text_of(config: &Json) -> Result<Json, SpecError> {
             text.insert(field.to_owned(), value.clone());
         }
     }
-    text.retain(|field, value| !value.is_null() || !field.starts_with("rope_"));
     Ok(Json::Object(text))
 }
 

@@ -27,7 +27,10 @@ impl Config {
             _ => Map::new(),
         };
         let may_turn_in_part = fields.contains_key(super::rope::PARTIAL);
-        fields.extend(config.iter().map(|(name, value)| (name.clone(), value.clone())));
+        // A null says what the family does without, a window say; of ropes it says nothing.
+        let said =
+            config.iter().filter(|(name, value)| !(value.is_null() && super::rope::STYLES.contains(&name.as_str())));
+        fields.extend(said.map(|(name, value)| (name.clone(), value.clone())));
         Ok(Self { fields, may_turn_in_part })
     }
 

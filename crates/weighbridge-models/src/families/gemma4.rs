@@ -124,7 +124,7 @@ fn defaults(config: &Json) -> Json {
         "tie_word_embeddings": true, "hidden_activation": "gelu_pytorch_tanh", "sliding_window": 512,
         "vocab_size_per_layer_input": 262144, "hidden_size_per_layer_input": 256,
     });
-    if config.get("rope_parameters").is_none() {
+    if !rope::is_said(config) {
         defaults["rope_parameters"] = json!({
             "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
             "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6},

@@ -47,7 +47,7 @@ fn turning_whole(config: &Json) -> Result<Json, SpecError> {
     let mut config = config.clone();
     let mut take = |object: &mut Json| object.as_object_mut().and_then(|fields| fields.remove(rope::PARTIAL));
     let mut partials = vec![take(&mut config)];
-    for style in ["rope_parameters", "rope_scaling"] {
+    for style in rope::STYLES {
         partials.extend(config.get_mut(style).map(&mut take));
     }
     for partial in partials.into_iter().flatten().filter(|partial| !partial.is_null()) {
@@ -69,7 +69,7 @@ fn defaults(config: &Json) -> Json {
         "routed_scaling_factor": 1.0, "n_group": 1, "topk_group": 1, "num_experts_per_tok": 4,
         "first_k_dense_replace": 0, "norm_topk_prob": true, "rope_interleave": true, "num_key_value_heads": 32,
     });
-    if config.get("rope_scaling").is_none() && config.get("rope_parameters").is_none() {
+    if !rope::is_said(config) {
         defaults["rope_parameters"] = json!({
             "rope_type": "yarn", "rope_theta": 1e4, "factor": 128.0, "original_max_position_embeddings": 8192,
             "beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,

@@ -5,7 +5,7 @@
 use serde_json::{Value as Json, json};
 
 use super::config::Config;
-use super::{Described, Family, SpecError, deepseek, llama, text_of};
+use super::{Described, Family, SpecError, deepseek, llama, rope, text_of};
 use crate::parts::Names;
 use crate::spec::{
     Choosing, DecoderSpec, IndexQueries, LatentSpec, MixerSpec, RopeScaling, RopeStyle, RouterSpec, Scoring,
@@ -148,7 +148,7 @@ fn defaults(config: &Json) -> Json {
         "index_topk": 2048, "index_head_dim": 128, "index_n_heads": 32, "index_topk_freq": 1,
         "index_skip_topk_offset": 2, "no_rope_layer_interval": 4, "final_logit_softcapping": 30.0,
     });
-    if config.get("rope_scaling").is_none() && config.get("rope_parameters").is_none() {
+    if !rope::is_said(config) {
         defaults["rope_parameters"] = json!({
             "rope_type": "yarn", "rope_theta": 1e4, "factor": 2048.0, "original_max_position_embeddings": 512,
             "beta_fast": 32.0, "beta_slow": 1.0, "attention_factor": 1.0,

@@ -78,6 +78,14 @@ pub(super) fn extra(config: &Config, field: &str) -> Result<Option<f64>, SpecErr
 
 pub(super) const PARTIAL: &str = "partial_rotary_factor";
 
+/// The fields that hold parameters, in either style.
+pub(super) const STYLES: [&str; 2] = ["rope_scaling", "rope_parameters"];
+
+/// Whether a config says anything about its ropes in either style.
+pub(super) fn is_said(config: &Json) -> bool {
+    STYLES.iter().any(|style| config.get(style).is_some_and(|value| !value.is_null()))
+}
+
 fn object(config: &Config) -> Option<&Json> {
     config.get("rope_scaling").or_else(|| config.get("rope_parameters"))
 }
