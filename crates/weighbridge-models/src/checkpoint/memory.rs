@@ -57,5 +57,7 @@ fn workspace(spec: &DecoderSpec, context: u64) -> u64 {
         inner.max(scores + heads)
     };
     let widest = spec.layers.iter().map(layer).max().unwrap_or(0);
-    4 * (widest + 4 * spec.hidden as u64 * rows + 2 * spec.vocabulary as u64)
+    let streams = spec.streams.map_or(1, |streams| streams.count).max(spec.hyper.map_or(1, |hyper| hyper.count)) as u64;
+    let of_layers = spec.per_layer.map_or(0, |it| 3 * (it.width * spec.layers.len()) as u64 * rows);
+    4 * (widest + 4 * streams * spec.hidden as u64 * rows + of_layers + 2 * spec.vocabulary as u64)
 }
