@@ -1,4 +1,10 @@
 //! Tiny random models in safetensors, computed by Hugging Face transformers.
+//!
+//! `WEIGHBRIDGE_GOLDENS` may name a folder of further ones, laid out alike: other configurations, drawn by the tool that
+//! stands beside the references.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, panic};
 
 use serde::Deserialize;
 use weighbridge_models::{Checkpoint, Compute, evaluate};
@@ -37,8 +43,13 @@ impl Golden {
 /// Holds the model in a folder of the references against its golden: at once, in chunks of seven and token by token.
 pub(crate) fn check_family(family: &str) -> Outcome {
     let Some(folder) = shared(family) else { return Ok(()) };
+    check_folder(family, &folder)
+}
+
+/// Asserts that the model in a folder is computed as its `golden.json` says, at once, in chunks and token by token.
+fn check_folder(family: &str, folder: &Path) -> Outcome {
     let golden: Golden = json(&folder.join("golden.json"))?;
-    let decoder = load(&Checkpoint::open(&folder)?, Compute::Float32)?;
+    let decoder = load(&Checkpoint::open(folder)?, Compute::Float32)?;
     for prompt in 0..golden.inputs.len() {
         let (tokens, expected) = golden.case(prompt);
         for chunk in [None, Some(7), Some(1)] {
@@ -46,6 +57,34 @@ pub(crate) fn check_family(family: &str) -> Outcome {
             check(&format!("{family}, prompt {prompt}, chunks of {chunk:?}"), &found, &expected);
         }
     }
+    Ok(())
+}
+
+/// The folders with a golden below the one that `WEIGHBRIDGE_GOLDENS` names; none where it is not set.
+fn further() -> Outcome<Vec<PathBuf>> {
+    let Some(root) = env::var_os("WEIGHBRIDGE_GOLDENS") else {
+        println!("skipped: WEIGHBRIDGE_GOLDENS names no folder of further goldens");
+        return Ok(Vec::new());
+    };
+    let mut folders = fs::read_dir(root)?.map(|entry| Ok(entry?.path())).collect::<Outcome<Vec<_>>>()?;
+    folders.retain(|folder| folder.join("golden.json").is_file());
+    folders.sort();
+    Ok(folders)
+}
+
+#[test]
+fn further_goldens_are_computed_as_they_say() -> Outcome {
+    let mut failed = Vec::new();
+    for folder in further()? {
+        let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        // One that fails an assertion must not hide the others.
+        match panic::catch_unwind(|| check_folder(&name, &folder).map_err(|error| error.to_string())) {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => failed.push(format!("{name}: {problem}")),
+            Err(_) => failed.push(format!("{name}: see above")),
+        }
+    }
+    assert!(failed.is_empty(), "{} differ:\n{}", failed.len(), failed.join("\n"));
     Ok(())
 }
 
