@@ -229,7 +229,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::spec::Span;
+    use crate::spec::{Activation, FeedForwardSpec, LayerSpec, Span};
 
     #[test]
     fn an_unknown_architecture_is_named_with_those_that_are_known() {
@@ -287,7 +287,9 @@ mod tests {
         check_refused("mistral", &json!({"sliding_window": "wide"}), "`sliding_window` is \"wide\"");
         check_refused("llama", &json!({"partial_rotary_factor": 0.5}), "`partial_rotary_factor` is 0.5");
         check_refused("phi3", &json!({"partial_rotary_factor": 0.05}), "`partial_rotary_factor` is 0.05");
-        check_refused("phi", &json!({"qk_layernorm": true}), "`qk_layernorm` asks for");
+        check_refused("deepseek_v2", &json!({"norm_topk_prob": true}), "`norm_topk_prob` asks for");
+        let own = json!({"rope_parameters": {"full_attention": {"rope_theta": 1e6}}});
+        check_refused("qwen3", &own, "`rope_parameters` differ between types of layers");
         check_refused("gemma3_text", &json!({"use_bidirectional_attention": true}), "`use_bidirectional_attention`");
         check_refused(
             "gemma2",
@@ -325,6 +327,78 @@ mod tests {
         check_refused("mistral_large4", &json!({}), "`text_config` is missing");
         let long = json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}});
         check_refused("phi3", &long, "`short_factor` has 1 numbers, where 8 are expected");
+    }
+
+    fn check_spec<T: PartialEq + std::fmt::Debug>(
+        model_type: &str,
+        own: &Json,
+        what: impl Fn(&DecoderSpec) -> T,
+        expected: T,
+    ) {
+        let found = from_config(&small(model_type, own)).map(|it| what(&it.spec));
+        assert_eq!(found.map_err(|error| error.to_string()), Ok(expected), "{model_type} with {own}");
+    }
+
+    #[test]
+    fn activations_go_by_their_names_in_transformers() {
+        let activation = |spec: &DecoderSpec| match spec.layers[0].feed_forward {
+            FeedForwardSpec::Dense(mlp) => Some(mlp.activation),
+            FeedForwardSpec::Experts(_) => None,
+        };
+        let check = |model_type, name: &str, expected| {
+            check_spec(model_type, &json!({"hidden_act": name}), activation, Some(expected));
+        };
+        check("llama", "swish", Activation::Silu);
+        check("llama", "gelu", Activation::Gelu);
+        check("llama", "gelu_new", Activation::GeluTanh);
+        check("llama", "quick_gelu", Activation::GeluQuick);
+        check("llama", "relu", Activation::Relu);
+        check("llama", "relu2", Activation::ReluSquared);
+        check("gemma", "gelu", Activation::GeluTanh);
+        check_refused("llama", &json!({"hidden_act": "mish"}), "`hidden_act` is `mish`; supported: silu, gelu");
+    }
+
+    #[test]
+    fn bases_of_the_rotary_embedding_come_from_config_or_family() {
+        let bases = |spec: &DecoderSpec| {
+            let base = |layer: &LayerSpec| layer.mixer.rope().map_or(0.0, |rope| rope.theta);
+            spec.layers.iter().map(base).collect::<Vec<_>>()
+        };
+        let check = |model_type, own: &Json, expected: [f64; 2]| {
+            let own = json!({"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]})
+                .as_object()
+                .into_iter()
+                .chain(own.as_object())
+                .flat_map(|fields| fields.clone())
+                .collect();
+            check_spec(model_type, &Json::Object(own), bases, expected.to_vec());
+        };
+        check("llama", &json!({}), [1e4; 2]);
+        check("llama", &json!({"rope_theta": 5e5, "rope_scaling": {}}), [5e5; 2]);
+        check("llama", &json!({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 7e5}}), [7e5; 2]);
+        check("cohere", &json!({}), [5e5; 2]);
+        check("cohere2", &json!({}), [1e4, 0.0]);
+        check("gpt_oss", &json!({"rope_scaling": null}), [1.5e5; 2]);
+        check("gemma3_text", &json!({}), [1e4, 1e6]);
+        check("gemma3_text", &json!({"rope_theta": 5e5, "rope_local_base_freq": 300.0}), [300.0, 5e5]);
+        let own = json!({"sliding_attention": {"rope_theta": 300.0}, "full_attention": {"rope_type": "default"}});
+        check("gemma3_text", &json!({"rope_parameters": own}), [300.0, 1e6]);
+        check("olmo3", &json!({"rope_theta": 300.0}), [5e5, 300.0]);
+        check("olmo3", &json!({"rope_theta": 300.0, "rope_parameters": own}), [300.0, 300.0]);
+    }
+
+    #[test]
+    fn counts_of_experts_go_by_either_name() {
+        let count = |spec: &DecoderSpec| match &spec.layers[3].feed_forward {
+            FeedForwardSpec::Dense(_) => 0,
+            FeedForwardSpec::Experts(experts) => experts.count,
+        };
+        for model_type in ["mixtral", "gpt_oss", "deepseek_v3"] {
+            check_spec(model_type, &json!({"num_experts": 16, "moe_intermediate_size": 8}), count, 16);
+        }
+        for model_type in ["qwen3_moe", "olmoe", "deepseek_v3"] {
+            check_spec(model_type, &json!({"num_local_experts": 16, "moe_intermediate_size": 8}), count, 16);
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use super::linear::Linear;
 use super::norm::Norm;
 use crate::spec::Activation;
 
+/// Steepness of the sigmoid that stands in for the Gaussian: <https://arxiv.org/abs/1606.08415>, section 2.
+const QUICK: f64 = 1.702;
+
 /// What each token goes through alone.
 #[derive(Debug)]
 pub(crate) enum FeedForward {
@@ -92,6 +95,9 @@ pub(super) fn plain(activation: Activation, x: &Tensor) -> Result<Tensor> {
             centred.broadcast_sub(&(deviation * f64::from(deviations))?)?.relu()?.gelu()
         }
         Activation::ClampedSilu { limit } => x.clamp(f32::NEG_INFINITY, limit)?.silu(),
+        Activation::GeluQuick => x * sigmoid(&(x * QUICK)?)?,
+        Activation::Relu => x.relu(),
+        Activation::ReluSquared => x.relu()?.sqr(),
         Activation::ClampedSwish { alpha, .. } => x * sigmoid(&(x * f64::from(alpha))?)?,
     }
 }

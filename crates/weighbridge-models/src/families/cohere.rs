@@ -17,7 +17,9 @@ pub(super) const COHERE2_MOE: Family =
     Family { architecture: "cohere2_moe", from_config: cohere2_moe, from_gguf: None };
 
 fn cohere(config: &Json) -> Result<Described, SpecError> {
-    let config = Config::new(config, defaults())?;
+    let mut own = defaults();
+    own["rope_theta"] = json!(5e5);
+    let config = Config::new(config, own)?;
     let mut spec = decoder(&config)?;
     let head_norm = config.flag("use_qk_norm")?.then_some(HeadNorm::Each);
     each_attention(&mut spec, |_, attention| attention.head_norm = head_norm);
@@ -146,7 +148,8 @@ fn decoder_gguf(meta: &gguf::Meta<'_>) -> Result<Described, SpecError> {
 fn defaults() -> Json {
     json!({
         "layer_norm_eps": 1e-5, "logit_scale": 0.0625, "tie_word_embeddings": true, "sliding_window": 4096,
-        "sliding_window_pattern": 4,
+        "sliding_window_pattern": 4, "vocab_size": 256_000, "hidden_size": 8192, "intermediate_size": 22528,
+        "num_hidden_layers": 40, "num_attention_heads": 64, "max_position_embeddings": 8192,
     })
 }
 

@@ -39,6 +39,20 @@ impl Config {
         self.may_turn_in_part
     }
 
+    /// Leaves out fields that the family does not have, whatever a config says of them.
+    pub(super) fn without(mut self, fields: &[&str]) -> Self {
+        self.fields.retain(|name, _| !fields.contains(&name.as_str()));
+        self
+    }
+
+    /// Reads `field` under another name as well, as the family's `attribute_map` in transformers has it.
+    pub(super) fn or_named(mut self, other: &str, field: &str) -> Self {
+        if let Some(value) = self.fields.remove(other) {
+            self.fields.insert(field.to_owned(), value);
+        }
+        self
+    }
+
     /// The same with another value of a field.
     pub(super) fn with(&self, field: &str, value: Json) -> Self {
         let mut fields = self.fields.clone();
@@ -92,6 +106,14 @@ impl Config {
         let number =
             value.as_f64().ok_or_else(|| SpecError::field(field, format!("is {value}, which is no number")))?;
         positive(field, number).map(Some)
+    }
+
+    /// A number of at least 0.
+    pub(super) fn number_from_zero(&self, field: &str) -> Result<f64, SpecError> {
+        match self.get(field).and_then(Json::as_f64) {
+            Some(0.0) => Ok(0.0),
+            _ => self.number(field),
+        }
     }
 
     /// Whether a field is true; a missing one is not.
@@ -185,11 +207,16 @@ impl Config {
             if let Some(name) = self.text(field)? {
                 return match name {
                     "silu" | "swish" => Ok(Activation::Silu),
-                    "gelu" => Ok(Activation::Gelu),
-                    "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
+                    "gelu" | "gelu_python" => Ok(Activation::Gelu),
+                    "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_python_tanh" | "gelu_accurate" => {
+                        Ok(Activation::GeluTanh)
+                    }
+                    "quick_gelu" => Ok(Activation::GeluQuick),
+                    "relu" => Ok(Activation::Relu),
+                    "relu2" => Ok(Activation::ReluSquared),
                     name => {
-                        let problem = format!("is `{name}`; supported: silu, gelu, gelu_new, gelu_pytorch_tanh");
-                        Err(SpecError::field(*field, problem))
+                        const KNOWN: &str = "silu, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu, relu2";
+                        Err(SpecError::field(*field, format!("is `{name}`; supported: {KNOWN}")))
                     }
                 };
             }

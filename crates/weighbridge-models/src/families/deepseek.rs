@@ -23,10 +23,15 @@ const INNER_EPS: f32 = 1e-6;
 fn v2(config: &Json) -> Result<Described, SpecError> {
     let own = json!({
         "q_lora_rank": 1536, "first_k_dense_replace": 0, "n_routed_experts": 64, "moe_intermediate_size": 1407,
-        "routed_scaling_factor": 1.0, "n_shared_experts": 2, "topk_method": "greedy",
+        "routed_scaling_factor": 1.0, "n_shared_experts": 2, "topk_method": "greedy", "vocab_size": 102_400,
+        "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "max_position_embeddings": 2048,
     });
-    let config = Config::new(config, defaults(own))?;
+    let config = Config::new(config, defaults(own))?.or_named("num_experts", "n_routed_experts");
+    // Neighbours turn together, whatever a config says.
+    let config = config.with("rope_interleave", json!(true));
     config.expect("scoring_func", "softmax")?;
+    // DeepSeek's own code heeds it and transformers' does not; no published model asks for it.
     config.refuse("norm_topk_prob")?;
     let groups = match config.text("topk_method")? {
         Some("greedy") => None,
@@ -43,9 +48,11 @@ fn v3(config: &Json) -> Result<Described, SpecError> {
     let own = json!({
         "q_lora_rank": 1536, "first_k_dense_replace": 3, "n_routed_experts": 256, "moe_intermediate_size": 2048,
         "routed_scaling_factor": 2.5, "n_shared_experts": 1, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4,
-        "norm_topk_prob": true, "num_attention_heads": 128,
+        "norm_topk_prob": true, "num_attention_heads": 128, "vocab_size": 129_280, "hidden_size": 7168,
+        "intermediate_size": 18432, "num_hidden_layers": 61, "max_position_embeddings": 4096,
     });
-    let config = Config::new(config, defaults(own))?;
+    let config = Config::new(config, defaults(own))?.without(&["mlp_bias"]);
+    let config = config.or_named("num_experts", "n_routed_experts").or_named("num_local_experts", "n_routed_experts");
     config.expect("scoring_func", "sigmoid")?;
     config.expect("topk_method", "noaux_tc")?;
     let router = RouterSpec {
@@ -142,7 +149,10 @@ fn latent(config: &Config, context: usize) -> Result<LatentSpec, SpecError> {
 /// What scores grow by where positions are stretched: `yarn_apply_mscale` of transformers.
 fn stretched(config: &Config, scaling: &RopeScaling) -> Result<f64, SpecError> {
     let Some(all) = rope::extra(config, "mscale_all_dim")?.filter(|&all| all != 0.0) else { return Ok(1.0) };
-    let RopeScaling::Yarn { factor, .. } = *scaling else { return Ok(1.0) };
+    if *scaling == RopeScaling::None {
+        return Ok(1.0);
+    }
+    let factor = rope::extra(config, "factor")?.unwrap_or(1.0);
     Ok(rope::yarn_magnitude(factor, positive("mscale_all_dim", all)?).powi(2))
 }
 

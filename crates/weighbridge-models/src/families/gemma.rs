@@ -25,11 +25,14 @@ pub(super) const SANDWICH_NAMES: Names = Names {
     ..llama::NAMES
 };
 
-pub(super) const SLIDING: &str = "sliding_attention";
-pub(super) const FULL: &str = "full_attention";
+pub(super) use super::rope::{FULL, SLIDING};
 
 fn gemma(config: &Json) -> Result<Described, SpecError> {
-    let config = Config::new(config, defaults(json!({"num_key_value_heads": 16})))?;
+    let own = json!({
+        "hidden_size": 3072, "intermediate_size": 24576, "num_hidden_layers": 28, "num_attention_heads": 16,
+        "num_key_value_heads": 16,
+    });
+    let config = Config::new(config, defaults(own))?;
     let mut spec = decoder(&config)?;
     // Published configs say `gelu` and mean its approximation: `GemmaConfig` of transformers.
     let activation = match config.activation(&["hidden_act"])? {
@@ -41,7 +44,7 @@ fn gemma(config: &Json) -> Result<Described, SpecError> {
 }
 
 fn gemma2(config: &Json) -> Result<Described, SpecError> {
-    let own = json!({"num_key_value_heads": 4, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0});
+    let own = json!({"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0});
     let config = Config::new(config, defaults(own))?;
     let mut spec = sandwich(&config)?;
     let sliding = config.sliding_layers(spec.layers.len(), |index| index % 2 == 0)?;
@@ -51,23 +54,21 @@ fn gemma2(config: &Json) -> Result<Described, SpecError> {
 
 fn gemma3(config: &Json) -> Result<Described, SpecError> {
     let own = json!({
-        "num_key_value_heads": 4, "rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6,
+        "vocab_size": 262_208, "max_position_embeddings": 131_072, "rope_theta": 1e6, "rope_local_base_freq": 1e4,
+        "sliding_window_pattern": 6,
     });
-    let config = Config::new(config, defaults(own))?;
+    // Its attention has no cap, even where a config names one.
+    let config = Config::new(config, defaults(own))?.without(&["attn_logit_softcapping"]);
     let mut spec = sandwich(&config)?;
     let context = spec.context;
     let pattern = config.size("sliding_window_pattern")?;
     let sliding = config.sliding_layers(spec.layers.len(), |index| !(index + 1).is_multiple_of(pattern))?;
     slide(&mut spec, &sliding, config.window()?);
-    let local = config.number("rope_local_base_freq")?;
     let mut problem = None;
     each_attention(&mut spec, |index, attention| {
         attention.head_norm = Some(HeadNorm::Shared);
-        let kind = if sliding[index] { SLIDING } else { FULL };
+        let kind = if sliding[index] { rope::SLIDING } else { rope::FULL };
         match rope::read(&config, Some(kind), attention.head_dim, context) {
-            Ok(rope) if sliding[index] && !rope::has_own(&config, SLIDING) => {
-                attention.rope = Some(rope::plain(&rope, local));
-            }
             Ok(rope) => attention.rope = Some(rope),
             Err(reason) => problem = Some(reason),
         }
@@ -144,6 +145,8 @@ fn defaults(own: Json) -> Json {
     let mut defaults = json!({
         "rms_norm_eps": 1e-6, "head_dim": 256, "tie_word_embeddings": true, "query_pre_attn_scalar": 256,
         "sliding_window": 4096, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "vocab_size": 256_000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "max_position_embeddings": 8192,
     });
     if let (Json::Object(defaults), Json::Object(own)) = (&mut defaults, own) {
         defaults.extend(own);

@@ -25,7 +25,8 @@ const NAMES: Names = Names {
 fn from_config(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
         "rms_norm_eps": 1.5625e-7, "num_key_value_heads": 2, "head_dim": 128, "partial_rotary_factor": 0.5,
-        "attention_bias": true,
+        "attention_bias": true, "vocab_size": 151_552, "hidden_size": 4096, "intermediate_size": 13696,
+        "num_hidden_layers": 40, "num_attention_heads": 32, "max_position_embeddings": 131_072,
     });
     let config = Config::new(config, defaults)?;
     let mut spec = config.decoder()?;

@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, slide};
-use super::{Described, Family, SpecError, experts, gguf, llama};
+use super::{Described, Family, SpecError, experts, gguf, llama, rope};
 use crate::gguf::Gguf;
 use crate::parts::{Names, Packing};
 use crate::spec::{Activation, FeedForwardSpec, RopeScaling, RopeStyle, RouterSpec, Scoring};
@@ -28,7 +28,11 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     if let Some(fields) = plain.as_object_mut() {
         fields.remove("quantization_config");
     }
-    let config = Config::new(&plain, defaults(config))?;
+    let is_rope_said = rope::is_said(config);
+    let mut config = Config::new(&plain, defaults())?.or_named("num_experts", "num_local_experts");
+    if !is_rope_said {
+        config = config.with("rope_parameters", rope_default());
+    }
     let mut spec = config.decoder()?;
     let sliding = config.sliding_layers(spec.layers.len(), |index| index % 2 == 0)?;
     slide(&mut spec, &sliding, config.window()?);
@@ -80,18 +84,19 @@ fn packing(config: &Json) -> Result<Packing, SpecError> {
     }
 }
 
-/// Those of `GptOssConfig`; the rope's own where the config has neither style of it.
-fn defaults(config: &Json) -> Json {
-    let mut defaults = json!({
-        "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "rope_theta": 150000.0, "sliding_window": 128,
+/// Those of `GptOssConfig`.
+fn defaults() -> Json {
+    json!({
+        "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "rope_theta": 150_000.0, "sliding_window": 128,
         "num_local_experts": 128, "num_experts_per_tok": 4, "swiglu_alpha": 1.702, "swiglu_limit": 7.0,
-        "attention_bias": true,
-    });
-    if config.get("rope_scaling").is_none() && config.get("rope_parameters").is_none() {
-        defaults["rope_scaling"] = json!({
-            "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
-            "original_max_position_embeddings": 4096,
-        });
-    }
-    defaults
+        "attention_bias": true, "head_dim": 64, "vocab_size": 201_088, "hidden_size": 2880, "intermediate_size": 2880,
+        "num_hidden_layers": 36, "num_attention_heads": 64, "max_position_embeddings": 131_072,
+    })
+}
+
+fn rope_default() -> Json {
+    json!({
+        "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": false,
+        "original_max_position_embeddings": 4096,
+    })
 }

@@ -12,7 +12,8 @@ pub(super) const FAMILY: Family = Family { architecture: "granite", from_config,
 fn from_config(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
         "rms_norm_eps": 1e-6, "embedding_multiplier": 1.0, "logits_scaling": 1.0, "residual_multiplier": 1.0,
-        "attention_multiplier": 1.0,
+        "attention_multiplier": 1.0, "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 2048,
     });
     let config = Config::new(config, defaults)?;
     let mut spec = config.decoder()?;

@@ -56,7 +56,11 @@ pub(super) const NAMES: Names = Names {
 };
 
 fn from_config(config: &Json) -> Result<Described, SpecError> {
-    let config = Config::new(config, json!({"rms_norm_eps": 1e-6}))?;
+    let defaults = json!({
+        "rms_norm_eps": 1e-6, "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 2048,
+    });
+    let config = Config::new(config, defaults)?;
     Ok(Described { spec: config.decoder()?, names: NAMES })
 }
 

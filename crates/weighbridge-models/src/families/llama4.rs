@@ -31,7 +31,8 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
         "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "head_dim": 128, "rope_theta": 5e5, "intermediate_size": 8192,
         "intermediate_size_mlp": 16384, "num_experts_per_tok": 1, "num_local_experts": 16,
         "interleave_moe_layer_step": 1, "use_qk_norm": true, "no_rope_layer_interval": 4, "attention_chunk_size": 8192,
-        "attn_temperature_tuning": true, "floor_scale": 8192.0, "attn_scale": 0.1,
+        "attn_temperature_tuning": true, "floor_scale": 8192.0, "attn_scale": 0.1, "vocab_size": 202_048,
+        "hidden_size": 5120, "num_hidden_layers": 48, "num_attention_heads": 40, "max_position_embeddings": 131_072,
     });
     let config = Config::new(config, defaults)?;
     let mut spec = config.decoder()?;
@@ -56,6 +57,8 @@ fn from_config(config: &Json) -> Result<Described, SpecError> {
     Ok(Described { spec, names: NAMES })
 }
 
+const TUNING: &str = "attn_temperature_tuning";
+
 fn attention(config: &Config, spec: &mut crate::spec::DecoderSpec) -> Result<(), SpecError> {
     let layers = spec.layers.len();
     let every = config.size("no_rope_layer_interval")?;
@@ -66,7 +69,12 @@ fn attention(config: &Config, spec: &mut crate::spec::DecoderSpec) -> Result<(),
     let norm = config.flag("use_qk_norm")?.then_some(HeadNorm::AfterRope);
     let strength = config.number("attn_scale")?;
     let temperature = TemperatureSpec { strength, every: config.number("floor_scale")?, offset: 1.0 };
-    let temperature = config.flag("attn_temperature_tuning")?.then_some(temperature);
+    // Published configs count: 4 says yes.
+    let is_tuned = match config.get(TUNING).and_then(Json::as_u64) {
+        Some(number) => number != 0,
+        None => config.flag(TUNING)?,
+    };
+    let temperature = is_tuned.then_some(temperature);
     each_attention(spec, |index, attention| {
         if chunked[index] {
             attention.span = chunk;

@@ -20,9 +20,11 @@ const NAMES: Names = Names {
 fn from_config(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
         "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "rope_theta": 1e6, "num_experts_per_tok": 2,
-        "num_local_experts": 8,
+        "num_local_experts": 8, "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 131_072,
     });
-    let config = Config::new(config, defaults)?;
+    let config = Config::new(config, defaults)?.or_named("num_experts", "num_local_experts");
+    let config = config.without(&["attention_bias", "mlp_bias"]);
     let mut spec = config.decoder()?;
     let window = config.window()?;
     each_attention(&mut spec, |_, attention| attention.span = window);

@@ -23,17 +23,13 @@ const NAMES: Names = Names {
     ..llama::NAMES
 };
 
-/// The type of OLMo 3's layers that see everything.
-const FULL: &str = "full_attention";
-const SLIDING: &str = "sliding_attention";
-
-/// The rotary base of OLMo 3 where the config does not say, and always in sliding layers of a config in the older
-/// style: `convert_rope_params_to_dict` of transformers' `configuration_olmo3.py`.
+/// The rotary base of OLMo 3 where the config does not say, and in sliding layers unless it says so for them alone:
+/// `convert_rope_params_to_dict` of transformers' `configuration_olmo3.py`.
 const OLMO3_THETA: f64 = 5e5;
 
 fn olmo(config: &Json) -> Result<Described, SpecError> {
     // The epsilon is in no config; it is that of `OlmoLayerNorm`.
-    let config = Config::new(config, json!({"layer_norm_eps": 1e-5}))?;
+    let config = Config::new(config, defaults(json!({})))?.with("layer_norm_eps", json!(1e-5));
     let mut spec = config.decoder_with_eps("layer_norm_eps")?;
     spec.norm = Norm::Plain;
     let clip = config.optional_number("clip_qkv")?.map(|clip| clip as f32);
@@ -42,13 +38,13 @@ fn olmo(config: &Json) -> Result<Described, SpecError> {
 }
 
 fn olmo2(config: &Json) -> Result<Described, SpecError> {
-    let config = Config::new(config, json!({"rms_norm_eps": 1e-5}))?;
+    let config = Config::new(config, defaults(json!({})))?;
     after(&config)
 }
 
 fn olmo3(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({"rms_norm_eps": 1e-5, "rope_theta": OLMO3_THETA, "sliding_window": 4096});
-    let config = Config::new(config, defaults)?;
+    let own = json!({"rope_theta": OLMO3_THETA, "sliding_window": 4096});
+    let config = Config::new(config, defaults(own))?.with("rope_local_base_freq", json!(OLMO3_THETA));
     let mut described = after(&config)?;
     let spec = &mut described.spec;
     let context = spec.context;
@@ -56,16 +52,25 @@ fn olmo3(config: &Json) -> Result<Described, SpecError> {
     slide(spec, &sliding, config.window()?);
     let mut problem = None;
     each_attention(spec, |index, attention| {
-        let kind = if sliding[index] { SLIDING } else { FULL };
+        let kind = if sliding[index] { rope::SLIDING } else { rope::FULL };
         match rope::read(&config, Some(kind), attention.head_dim, context) {
-            Ok(rope) if sliding[index] && !rope::has_own(&config, SLIDING) => {
-                attention.rope = Some(rope::plain(&rope, OLMO3_THETA));
-            }
             Ok(rope) => attention.rope = Some(rope),
             Err(reason) => problem = Some(reason),
         }
     });
     problem.map_or(Ok(described), Err)
+}
+
+/// What all generations have where a config does not say, and `own`.
+fn defaults(own: Json) -> Json {
+    let mut defaults = json!({
+        "rms_norm_eps": 1e-5, "vocab_size": 50304, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "max_position_embeddings": 2048,
+    });
+    if let (Json::Object(defaults), Json::Object(own)) = (&mut defaults, own) {
+        defaults.extend(own);
+    }
+    defaults
 }
 
 fn after(config: &Config) -> Result<Described, SpecError> {
@@ -78,8 +83,11 @@ fn after(config: &Config) -> Result<Described, SpecError> {
 }
 
 fn olmoe(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({"rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8});
-    let config = Config::new(config, defaults)?;
+    let own = json!({
+        "hidden_size": 2048, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 16,
+        "max_position_embeddings": 4096, "num_experts": 64, "num_experts_per_tok": 8,
+    });
+    let config = Config::new(config, defaults(own))?.or_named("num_local_experts", "num_experts");
     let mut spec = config.decoder()?;
     let clip = config.optional_number("clip_qkv")?.map(|clip| clip as f32);
     each_attention(&mut spec, |_, attention| {

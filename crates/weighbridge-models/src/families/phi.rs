@@ -9,7 +9,7 @@ use super::config::{Config, each_attention, each_mlp};
 use super::{Described, Family, SIZE_MAX, SpecError, experts, gguf, llama};
 use crate::gguf::Gguf;
 use crate::parts::{Fusion, Names};
-use crate::spec::{Activation, DecoderSpec, FeedForwardSpec, Norm, Placement, RopeStyle, RouterSpec, Scoring, Span};
+use crate::spec::{Activation, DecoderSpec, FeedForwardSpec, HeadNorm, Norm, Placement, RopeStyle, RouterSpec, Scoring, Span};
 
 pub(super) const PHI: Family = Family { architecture: "phi", from_config: phi, from_gguf: None };
 pub(super) const PHI3: Family = Family { architecture: "phi3", from_config: phi3, from_gguf: Some(phi3_gguf) };
@@ -18,6 +18,8 @@ pub(super) const PHIMOE: Family = Family { architecture: "phimoe", from_config: 
 const PHI_NAMES: Names = Names {
     final_norm: "model.final_layernorm",
     output: "self_attn.dense",
+    query_norm: "self_attn.q_layernorm",
+    key_norm: "self_attn.k_layernorm",
     up: "mlp.fc1",
     down: "mlp.fc2",
     ..llama::NAMES
@@ -40,9 +42,13 @@ const PHIMOE_NAMES: Names = Names {
 };
 
 fn phi(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({"layer_norm_eps": 1e-5, "partial_rotary_factor": 0.5, "hidden_act": "gelu_new"});
+    let defaults = json!({
+        "layer_norm_eps": 1e-5, "partial_rotary_factor": 0.5, "hidden_act": "gelu_new", "vocab_size": 51200,
+        "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24, "num_attention_heads": 32,
+        "max_position_embeddings": 2048,
+    });
     let config = Config::new(config, defaults)?;
-    config.refuse("qk_layernorm")?;
+    let head_norm = config.flag("qk_layernorm")?.then_some(HeadNorm::Shared);
     let mut spec = config.decoder_with_eps("layer_norm_eps")?;
     spec.norm = Norm::LayerBias;
     spec.head_bias = true;
@@ -50,6 +56,7 @@ fn phi(config: &Json) -> Result<Described, SpecError> {
         layer.placement = Placement::Parallel;
     }
     each_attention(&mut spec, |_, attention| {
+        attention.head_norm = head_norm;
         attention.qkv_bias = true;
         attention.output_bias = true;
     });
@@ -61,14 +68,16 @@ fn phi(config: &Json) -> Result<Described, SpecError> {
 }
 
 fn phi3(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({"rms_norm_eps": 1e-5, "partial_rotary_factor": 1.0});
-    let config = Config::new(config, defaults)?;
+    let defaults = json!({
+        "rms_norm_eps": 1e-5, "partial_rotary_factor": 1.0, "vocab_size": 32064, "hidden_size": 3072,
+        "intermediate_size": 8192, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "max_position_embeddings": 4096, "original_max_position_embeddings": 4096,
+    });
+    let config = Config::new(config, defaults)?.without(&["attention_bias", "mlp_bias"]);
     let mut spec = config.decoder()?;
     let window = config.window()?;
     each_attention(&mut spec, |_, attention| {
         attention.span = window;
-        attention.qkv_bias = false;
-        attention.output_bias = false;
     });
     Ok(Described { spec, names: PHI3_NAMES })
 }
@@ -76,7 +85,9 @@ fn phi3(config: &Json) -> Result<Described, SpecError> {
 fn phimoe(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
         "rms_norm_eps": 1e-5, "num_key_value_heads": 8, "rope_theta": 1e6, "num_experts_per_tok": 2,
-        "num_local_experts": 16, "router_jitter_noise": 0.01,
+        "num_local_experts": 16, "router_jitter_noise": 0.01, "vocab_size": 32064, "hidden_size": 4096,
+        "intermediate_size": 6400, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "max_position_embeddings": 131_072,
     });
     let config = Config::new(config, defaults)?;
     let mut spec = config.decoder()?;
@@ -84,7 +95,7 @@ fn phimoe(config: &Json) -> Result<Described, SpecError> {
     spec.head_bias = config.flag("lm_head_bias")?;
     let window = config.window()?;
     each_attention(&mut spec, |_, attention| attention.span = window);
-    let jitter = config.number("router_jitter_noise")? as f32;
+    let jitter = config.number_from_zero("router_jitter_noise")? as f32;
     let router = RouterSpec::of(Scoring::SparseMixer { jitter });
     let mixture = experts::mixture(&config, "num_local_experts", "intermediate_size", router)?;
     if mixture.chosen != 2 {

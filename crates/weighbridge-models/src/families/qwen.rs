@@ -26,10 +26,8 @@ pub(super) const QWEN2_MOE_NAMES: Names = Names {
 };
 
 fn qwen2(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({
-        "rms_norm_eps": 1e-6, "num_key_value_heads": 32, "sliding_window": 4096, "max_window_layers": 28,
-    });
-    let config = Config::new(config, defaults)?;
+    let own = json!({"intermediate_size": 22016, "num_hidden_layers": 32});
+    let config = Config::new(config, defaults(own))?.without(&["mlp_bias"]);
     let mut spec = config.decoder()?;
     biases(&mut spec, true);
     windows(&config, &mut spec, |from| move |index| index >= from)?;
@@ -37,11 +35,8 @@ fn qwen2(config: &Json) -> Result<Described, SpecError> {
 }
 
 fn qwen3(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({
-        "rms_norm_eps": 1e-6, "num_key_value_heads": 32, "head_dim": 128, "sliding_window": 4096,
-        "max_window_layers": 28,
-    });
-    let config = Config::new(config, defaults)?;
+    let own = json!({"intermediate_size": 22016, "num_hidden_layers": 32, "head_dim": 128});
+    let config = Config::new(config, defaults(own))?;
     let mut spec = config.decoder()?;
     head_norms(&mut spec);
     windows(&config, &mut spec, |from| move |index| index >= from)?;
@@ -49,12 +44,12 @@ fn qwen3(config: &Json) -> Result<Described, SpecError> {
 }
 
 fn qwen2_moe(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({
-        "rms_norm_eps": 1e-6, "num_key_value_heads": 16, "sliding_window": 4096, "max_window_layers": 28,
+    let own = json!({
+        "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 16, "num_key_value_heads": 16,
         "qkv_bias": true, "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
         "shared_expert_intermediate_size": 5632, "decoder_sparse_step": 1,
     });
-    let config = Config::new(config, defaults)?;
+    let config = Config::new(config, defaults(own))?.without(&["mlp_bias"]);
     let mut spec = config.decoder()?;
     biases(&mut spec, config.flag("qkv_bias")?);
     windows(&config, &mut spec, |until| move |index| index % 2 == 0 && index < until)?;
@@ -67,11 +62,11 @@ fn qwen2_moe(config: &Json) -> Result<Described, SpecError> {
 }
 
 fn qwen3_moe(config: &Json) -> Result<Described, SpecError> {
-    let defaults = json!({
-        "rms_norm_eps": 1e-6, "num_key_value_heads": 4, "sliding_window": 4096, "num_experts": 128,
+    let own = json!({
+        "hidden_size": 2048, "intermediate_size": 6144, "num_key_value_heads": 4, "num_experts": 128,
         "num_experts_per_tok": 8, "moe_intermediate_size": 768, "decoder_sparse_step": 1,
     });
-    let config = Config::new(config, defaults)?;
+    let config = Config::new(config, defaults(own))?.or_named("num_local_experts", "num_experts");
     let mut spec = config.decoder()?;
     head_norms(&mut spec);
     if config.flag("use_sliding_window")? {
@@ -81,6 +76,19 @@ fn qwen3_moe(config: &Json) -> Result<Described, SpecError> {
     let mixture = mixture(&config)?;
     sparse(&config, &mut spec, &mixture)?;
     Ok(Described { spec, names: llama::NAMES })
+}
+
+/// What most generations have where a config does not say, and `own`.
+fn defaults(own: Json) -> Json {
+    let mut defaults = json!({
+        "rms_norm_eps": 1e-6, "vocab_size": 151_936, "hidden_size": 4096, "num_hidden_layers": 24,
+        "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 32768,
+        "sliding_window": 4096, "max_window_layers": 28,
+    });
+    if let (Json::Object(defaults), Json::Object(own)) = (&mut defaults, own) {
+        defaults.extend(own);
+    }
+    defaults
 }
 
 fn biases(spec: &mut DecoderSpec, qkv: bool) {

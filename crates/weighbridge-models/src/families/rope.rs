@@ -3,7 +3,7 @@
 //! leaves out are those of transformers' `modeling_rope_utils.py`.
 
 use serde::Deserialize;
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::config::Config;
 use super::{SpecError, positive};
@@ -38,6 +38,9 @@ struct Parameters {
 }
 
 /// The embedding of layers of type `layers`, or of all, for heads of `head_dim` and a model of `context` positions.
+///
+/// Of a type, the older style stretches full attention alone, and a base that is not said is `rope_theta` there and
+/// `rope_local_base_freq` elsewhere: `convert_rope_params_to_dict` of transformers' `Gemma3TextConfig`.
 pub(super) fn read(
     config: &Config,
     layers: Option<&str>,
@@ -47,7 +50,12 @@ pub(super) fn read(
     let parameters = parameters(config, layers)?;
     let partial =
         parameters.partial_rotary_factor.map_or_else(|| config.optional_number(PARTIAL), |it| Ok(Some(it)))?;
-    let theta = parameters.rope_theta.map_or_else(|| config.optional_number("rope_theta"), |it| Ok(Some(it)))?;
+    let theta = match parameters.rope_theta {
+        Some(theta) => Some(theta),
+        None if layers.is_some_and(|layers| layers != FULL) => config.optional_number("rope_local_base_freq")?,
+        None => None,
+    };
+    let theta = theta.map_or_else(|| config.optional_number("rope_theta"), |it| Ok(Some(it)))?;
     if parameters.kind() == "proportional" {
         return parameters.proportional(theta.unwrap_or(THETA_DEFAULT), head_dim);
     }
@@ -59,7 +67,7 @@ pub(super) fn read(
         width,
         theta: positive("rope_theta", theta.unwrap_or(THETA_DEFAULT))?,
         style: RopeStyle::Neox,
-        scaling: parameters.scaling(config, context as f64, width)?,
+        scaling: parameters.scaling(config, layers, context as f64, width)?,
     })
 }
 
@@ -77,26 +85,59 @@ pub(super) fn extra(config: &Config, field: &str) -> Result<Option<f64>, SpecErr
 }
 
 pub(super) const PARTIAL: &str = "partial_rotary_factor";
+pub(super) const ORIGINAL: &str = "original_max_position_embeddings";
 
 /// The fields that hold parameters, in either style.
 pub(super) const STYLES: [&str; 2] = ["rope_scaling", "rope_parameters"];
 
-/// Whether a config says anything about its ropes in either style.
-pub(super) fn is_said(config: &Json) -> bool {
-    STYLES.iter().any(|style| config.get(style).is_some_and(|value| !value.is_null()))
-}
+/// The types of layers that may have parameters of their own.
+pub(super) const FULL: &str = "full_attention";
+pub(super) const SLIDING: &str = "sliding_attention";
 
+/// The families whose architectures start so know them; of any other architecture they would say nothing.
+const LAYERED: [&str; 3] = ["gemma3", "gemma4", "olmo3"];
+
+/// The parameters in either style; an empty `rope_scaling` says nothing.
 fn object(config: &Config) -> Option<&Json> {
-    config.get("rope_scaling").or_else(|| config.get("rope_parameters"))
+    let said = |it: &&Json| it.as_object().is_none_or(|object| !object.is_empty());
+    config.get("rope_scaling").filter(said).or_else(|| config.get("rope_parameters"))
 }
 
 fn parameters(config: &Config, layers: Option<&str>) -> Result<Parameters, SpecError> {
-    let Some(object) = object(config) else { return Ok(Parameters::default()) };
-    let object = layers.and_then(|layers| object.get(layers)).unwrap_or(object);
-    Parameters::deserialize(object).map_err(|reason| SpecError::field("rope_parameters", format!("is wrong: {reason}")))
+    let parse = |object: &Json| {
+        let parsed = Parameters::deserialize(object);
+        parsed.map_err(|reason| SpecError::field("rope_parameters", format!("is wrong: {reason}")))
+    };
+    let Some(layers) = layers else {
+        let name = config.text("model_type")?.unwrap_or_default();
+        let is_known = LAYERED.into_iter().any(|family| name.starts_with(family));
+        if !is_known && [FULL, SLIDING].into_iter().any(|layers| has_own(config, layers)) {
+            let problem = "differ between types of layers, which this architecture does not know";
+            return Err(SpecError::field("rope_parameters", problem));
+        }
+        return object(config).map_or(Ok(Parameters::default()), parse);
+    };
+    let parameters = config.get("rope_parameters");
+    let mut own = match parameters.and_then(|all| all.get(layers)) {
+        Some(Json::Object(own)) => own.clone(),
+        _ => Map::new(),
+    };
+    if let Some(Json::Object(scaling)) = config.get("rope_scaling").filter(|_| layers == FULL) {
+        own.extend(scaling.clone());
+    }
+    let mut own = parse(&Json::Object(own))?;
+    // Of this one field transformers asks the whole: `_compute_yarn_parameters`.
+    own.truncate = parameters.and_then(|all| all.get("truncate")).and_then(Json::as_bool);
+    Ok(own)
 }
 
-/// Whether each kind of layer has parameters of its own.
+/// Whether a config says anything of it, in either style.
+pub(super) fn is_said(config: &Json) -> bool {
+    let said = |field| config.get(field).is_some_and(|it| it.as_object().is_some_and(|it| !it.is_empty()));
+    said("rope_scaling") || config.get("rope_parameters").is_some_and(|it| !it.is_null())
+}
+
+/// Whether a type of layer has parameters of its own.
 pub(super) fn has_own(config: &Config, layers: &str) -> bool {
     object(config).and_then(|object| object.get(layers)).is_some_and(Json::is_object)
 }
@@ -132,12 +173,21 @@ impl Parameters {
         })
     }
 
-    fn scaling(self, config: &Config, context: f64, width: usize) -> Result<RopeScaling, SpecError> {
-        const ORIGINAL: &str = "original_max_position_embeddings";
-        let said = config.optional_number(ORIGINAL)?.or(self.original_max_position_embeddings);
+    fn scaling(
+        self,
+        config: &Config,
+        layers: Option<&str>,
+        context: f64,
+        width: usize,
+    ) -> Result<RopeScaling, SpecError> {
+        let whole = if layers.is_none() { config.optional_number(ORIGINAL)? } else { None };
+        let said = whole.or(self.original_max_position_embeddings);
         let original_context = positive(ORIGINAL, said.unwrap_or(context))?;
         let stretch = self.factor.unwrap_or(context / original_context);
-        Ok(match self.kind() {
+        let named = self.kind();
+        // Early configs of Phi-3 call longrope `su` or `yarn`.
+        let is_long = named == "su" || named == "yarn" && self.long_factor.is_some();
+        Ok(match if is_long { "longrope" } else { named } {
             "default" => RopeScaling::None,
             "linear" => RopeScaling::Linear { factor: number("factor", self.factor)? },
             "dynamic" => RopeScaling::Dynamic { factor: number("factor", self.factor)?, original_context: context },
@@ -155,7 +205,7 @@ impl Parameters {
                 truncate: self.truncate.unwrap_or(true),
                 magnitude: positive("attention_factor", self.yarn_magnitude(stretch))?,
             },
-            "longrope" | "su" => {
+            "longrope" => {
                 let grown = (1.0 + stretch.ln().max(0.0) / original_context.ln()).sqrt();
                 let magnitude = positive("attention_factor", self.attention_factor.unwrap_or(grown))?;
                 RopeScaling::Long {

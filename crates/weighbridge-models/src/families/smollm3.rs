@@ -13,7 +13,8 @@ pub(super) const FAMILY: Family = Family { architecture: "smollm3", from_config,
 fn from_config(config: &Json) -> Result<Described, SpecError> {
     let defaults = json!({
         "rms_norm_eps": 1e-6, "num_key_value_heads": 4, "rope_theta": 2e6, "tie_word_embeddings": true,
-        "no_rope_layer_interval": 4,
+        "no_rope_layer_interval": 4, "vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 11008,
+        "num_hidden_layers": 36, "num_attention_heads": 16, "max_position_embeddings": 32768,
     });
     let config = Config::new(config, defaults)?;
     let mut spec = config.decoder()?;

@@ -43,6 +43,12 @@ pub enum Activation {
         /// Where both are cut off.
         limit: f32,
     },
+    /// Its approximation with a sigmoid: `x · sigmoid(1.702 x)`.
+    GeluQuick,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)²`.
+    ReluSquared,
     /// gpt-oss: gate at most `limit`, up within ± `limit`, then `gate · sigmoid(alpha · gate) · (up + 1)`.
     ClampedSwish {
         /// Steepness of the sigmoid.
