@@ -31,6 +31,7 @@ mod qwen;
 mod qwen_delta;
 mod rope;
 mod smollm3;
+mod wrapped;
 
 pub(crate) use self::gguf::NAMES as GGUF_NAMES;
 use serde_json::Value as Json;
@@ -93,10 +94,12 @@ struct Family {
 const FAMILIES: &[Family] = &[
     llama::FAMILY,
     llama4::FAMILY,
+    wrapped::LLAMA4,
     mistral::FAMILY,
     ministral3::FAMILY,
     mistral4::FAMILY,
     mistral_large4::FAMILY,
+    wrapped::MISTRAL3,
     mixtral::FAMILY,
     deepseek::V2,
     deepseek::V3,
@@ -399,6 +402,25 @@ mod tests {
         for model_type in ["qwen3_moe", "olmoe", "deepseek_v3"] {
             check_spec(model_type, &json!({"num_local_experts": 16, "moe_intermediate_size": 8}), count, 16);
         }
+    }
+
+    #[test]
+    fn the_decoder_of_a_model_that_sees_images_is_the_one_within() {
+        let check = |whole: &Json, architecture: &str, tied: bool| {
+            let described = from_config(whole).map(|it| (it.spec.architecture, it.spec.tied_head));
+            let expected = (architecture.to_owned(), tied);
+            assert_eq!(described.map_err(|error| error.to_string()), Ok(expected), "{whole}");
+        };
+        check(&json!({"model_type": "gemma3", "text_config": {"num_hidden_layers": 2}}), "gemma3_text", true);
+        let text = small("ministral3", &json!({}));
+        check(&json!({"model_type": "mistral3", "text_config": text}), "ministral3", true);
+        let whole = json!({"model_type": "mistral3", "tie_word_embeddings": false, "text_config": text});
+        check(&whole, "ministral3", false);
+        let text = small("llama4_text", &json!({}));
+        check(&json!({"model_type": "llama4", "tie_word_embeddings": true, "text_config": text}), "llama4_text", false);
+        check_refused("llama4", &json!({}), "`text_config` is missing");
+        let packed = json!({"text_config": {}, "quantization_config": {"quant_method": "awq"}});
+        check_refused("gemma3", &packed, "`quantization_config` asks for");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod generation;
 pub(super) mod safetensors;
+mod settle;
 pub(super) mod template;
 
 use std::sync::OnceLock;
@@ -43,8 +44,9 @@ pub(super) fn open(files: Files) -> Result<Inner, CheckpointProblem> {
     let mut config = config.ok_or_else(|| CheckpointProblem::MissingFile("config.json".to_owned()))?;
     let floats =
         ScaledFloats::take(&mut config).map_err(|(field, problem)| families::SpecError::Field { field, problem })?;
-    let Described { spec, names } = families::from_config(&config)?;
+    let Described { mut spec, mut names } = families::from_config(&config)?;
     let (mut tensors, file_bytes) = safetensors::tensors(&files)?;
+    settle::settle(&mut spec, &mut names, &mut tensors);
     scale::attach(&mut tensors, floats, (&spec, &names))?;
     let weights = Weights { tensors, names };
     weights.check(&spec)?;
@@ -53,7 +55,9 @@ pub(super) fn open(files: Files) -> Result<Inner, CheckpointProblem> {
     let added: Option<AddedTokens> = files.json("tokenizer.json", TOKENIZER_BYTES_MAX)?;
     let added = added.map_or_else(Vec::new, |tokens| tokens.added_tokens);
     let control = added.iter().filter(|token| token.special).map(|token| (token.id, token.content.as_str()));
-    let named = generation.stop_tokens().into_iter().chain(generation::token_ids(config.get("eos_token_id")));
+    // Of a model that sees images, the decoder's own config may say it.
+    let ends = |config: Option<&Json>| generation::token_ids(config.and_then(|config| config.get("eos_token_id")));
+    let named = [generation.stop_tokens(), ends(Some(&config)), ends(config.get("text_config"))].into_iter().flatten();
     Ok(Inner {
         name: files.name().to_owned(),
         stop_tokens: stop_tokens(named, control, spec.vocabulary),

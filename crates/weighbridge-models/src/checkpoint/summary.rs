@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Inner;
+use super::{Container, Inner};
 use crate::compute::Compute;
 use crate::element::Form;
 use crate::parts::{ExpertPart, Part};
@@ -21,6 +21,8 @@ pub struct Summary {
     pub quantisation: String,
     /// For each stored type, how many weights it holds, most first.
     pub tensors: Vec<(String, u64)>,
+    /// Tensors of a folder that are of no part of the decoder, such as a tower that sees images, in order.
+    pub left_out: Vec<String>,
     /// Positions the model was trained for.
     pub context: u32,
     /// Token ids.
@@ -50,6 +52,7 @@ pub(super) fn summary(inner: &Inner) -> Summary {
         parameters: counted.iter().map(|(_, count)| count).sum(),
         quantisation: names.join(" + "),
         tensors: counted,
+        left_out: left_out(inner),
         context: saturated(spec.context),
         vocabulary: saturated(spec.vocabulary),
         layers: saturated(spec.layers.len()),
@@ -69,6 +72,18 @@ pub(super) fn expanded(inner: &Inner, compute: Compute) -> Vec<(String, u64)> {
     };
     let parts = parts.iter().filter(|(part, stored)| compute == Compute::Quantized && is_expanded(*part, stored));
     by_type(parts.map(|(part, stored)| numbers(*part, stored)))
+}
+
+fn left_out(inner: &Inner) -> Vec<String> {
+    if let Container::Gguf(_) = inner.container {
+        return Vec::new();
+    }
+    let names = &inner.weights.names;
+    let own = [names.layer, names.embedding, names.final_norm, names.head].map(|start| format!("{start}."));
+    let is_own = |name: &String| own.iter().any(|start| name.starts_with(start));
+    let mut left: Vec<String> = inner.weights.tensors.keys().filter(|name| !is_own(name)).cloned().collect();
+    left.sort_unstable();
+    left
 }
 
 /// The type of a weight and the numbers it holds: two in a byte of mxfp4, whose scales count for nothing.

@@ -204,6 +204,9 @@ impl Config {
     /// The function between the projections, by the first of `fields` that is there.
     pub(super) fn activation(&self, fields: &[&str]) -> Result<Activation, SpecError> {
         for field in fields {
+            if self.fields.get(*field).is_some_and(Json::is_null) {
+                return Err(SpecError::field(*field, "is null, where the name of a function is expected"));
+            }
             if let Some(name) = self.text(field)? {
                 return match name {
                     "silu" | "swish" => Ok(Activation::Silu),

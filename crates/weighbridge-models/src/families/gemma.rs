@@ -6,7 +6,7 @@
 use serde_json::{Value as Json, json};
 
 use super::config::{Config, each_attention, each_mlp, slide};
-use super::{Described, Family, SpecError, gguf, llama, rope};
+use super::{Described, Family, SpecError, gguf, llama, rope, wrapped};
 use crate::gguf::Gguf;
 use crate::parts::Names;
 use crate::spec::{Activation, DecoderSpec, HeadNorm, Norm, Placement, RopeStyle};
@@ -14,9 +14,9 @@ use crate::spec::{Activation, DecoderSpec, HeadNorm, Norm, Placement, RopeStyle}
 pub(super) const GEMMA: Family = Family { architecture: "gemma", from_config: gemma, from_gguf: Some(gemma_gguf) };
 pub(super) const GEMMA2: Family = Family { architecture: "gemma2", from_config: gemma2, from_gguf: Some(gemma2_gguf) };
 pub(super) const GEMMA3: Family = Family { architecture: "gemma3_text", from_config: gemma3, from_gguf: None };
-/// As GGUF files call it.
+/// With a tower that sees images, which is left out; and as GGUF files call the text model.
 pub(super) const GEMMA3_GGUF: Family =
-    Family { architecture: "gemma3", from_config: multimodal, from_gguf: Some(gemma3_gguf) };
+    Family { architecture: "gemma3", from_config: wrapped::from_config, from_gguf: Some(gemma3_gguf) };
 
 pub(super) const SANDWICH_NAMES: Names = Names {
     attention_after: "post_attention_layernorm",
@@ -130,14 +130,6 @@ fn sandwich_gguf(meta: &gguf::Meta<'_>, largest_layers: usize) -> Result<Describ
         });
     }
     Ok(described)
-}
-
-/// A folder with this name is one with a vision tower.
-fn multimodal(_: &Json) -> Result<Described, SpecError> {
-    Err(SpecError::field(
-        "model_type",
-        "is `gemma3`, which sees images and is not supported yet; supported: gemma3_text",
-    ))
 }
 
 /// What all generations have where a config does not say, and `own`.

@@ -204,7 +204,8 @@ impl Names {
         }
     }
 
-    fn of_expert(&self, part: ExpertPart) -> &'static str {
+    /// What comes after a layer's number in the names of its experts.
+    pub(crate) fn of_expert(&self, part: ExpertPart) -> &'static str {
         match part {
             ExpertPart::Gate | ExpertPart::GateUp | ExpertPart::GateUpScales => self.expert_gate,
             ExpertPart::Up => self.expert_up,

@@ -47,7 +47,7 @@ pub(crate) fn check_family(family: &str) -> Outcome {
 }
 
 /// Asserts that the model in a folder is computed as its `golden.json` says, at once, in chunks and token by token.
-fn check_folder(family: &str, folder: &Path) -> Outcome {
+pub(crate) fn check_folder(family: &str, folder: &Path) -> Outcome {
     let golden: Golden = json(&folder.join("golden.json"))?;
     let decoder = load(&Checkpoint::open(folder)?, Compute::Float32)?;
     for prompt in 0..golden.inputs.len() {

@@ -12,6 +12,7 @@ mod gguf;
 mod lora;
 mod quantise;
 mod real;
+mod stored;
 mod stretch;
 mod support;
 mod vocabularies;

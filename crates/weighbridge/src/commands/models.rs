@@ -47,6 +47,7 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
         ("parameters", terminal::parameters(summary.parameters)),
         ("quantisation", quantisation(model, &summary)),
         ("tensors", tensors.join(", ")),
+        ("left out", left_out(&summary)),
         ("layers × width", format!("{} × {}", summary.layers, summary.hidden)),
         ("vocabulary", summary.vocabulary.to_string()),
         ("context", format!("{} tokens", context(model, &summary))),
@@ -82,6 +83,15 @@ fn adapter(adapter: &AdapterSummary) -> String {
     format!("{}, {mode}: {parameters}, rank {rank}, on {modules} matrices", path.display())
 }
 
+/// What a folder holds beside the decoder.
+fn left_out(summary: &Summary) -> String {
+    match summary.left_out.as_slice() {
+        [] => "nothing".to_owned(),
+        [only] => only.clone(),
+        [first, others @ ..] => format!("{first} and {} more tensors: only text is read", others.len()),
+    }
+}
+
 fn context(model: &ModelConfig, summary: &Summary) -> u32 {
     model.context.map_or(summary.context, |context| context.min(summary.context))
 }
@@ -105,6 +115,7 @@ fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> V
         "parameters": summary.parameters,
         "quantisation": summary.quantisation,
         "tensors": tensors,
+        "left_out": summary.left_out.len(),
         "layers": summary.layers,
         "hidden": summary.hidden,
         "vocabulary": summary.vocabulary,
