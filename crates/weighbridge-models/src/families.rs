@@ -9,6 +9,8 @@ mod deepseek;
 mod deepseek_v4;
 mod delta;
 mod experts;
+#[cfg(test)]
+mod fields;
 mod gemma;
 mod gemma3n;
 mod gemma4;
@@ -232,7 +234,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::spec::{Activation, FeedForwardSpec, LayerSpec, Span};
+    use crate::spec::Span;
 
     #[test]
     fn an_unknown_architecture_is_named_with_those_that_are_known() {
@@ -242,7 +244,7 @@ mod tests {
     }
 
     /// A config of few fields, which the family's defaults complete.
-    fn small(model_type: &str, own: &Json) -> Json {
+    pub(super) fn small(model_type: &str, own: &Json) -> Json {
         let mut config = json!({
             "model_type": model_type, "vocab_size": 100, "hidden_size": 64, "intermediate_size": 32,
             "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(spans.map_err(|error| error.to_string()), Ok(expected.to_vec()), "{model_type} with {own}");
     }
 
-    fn check_refused(model_type: &str, own: &Json, expected: &str) {
+    pub(super) fn check_refused(model_type: &str, own: &Json, expected: &str) {
         let error = from_config(&small(model_type, own)).err().map_or_else(String::new, |error| error.to_string());
         assert!(error.contains(expected), "`{error}` does not say `{expected}`");
     }
@@ -330,97 +332,6 @@ mod tests {
         check_refused("mistral_large4", &json!({}), "`text_config` is missing");
         let long = json!({"rope_scaling": {"type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}});
         check_refused("phi3", &long, "`short_factor` has 1 numbers, where 8 are expected");
-    }
-
-    fn check_spec<T: PartialEq + std::fmt::Debug>(
-        model_type: &str,
-        own: &Json,
-        what: impl Fn(&DecoderSpec) -> T,
-        expected: T,
-    ) {
-        let found = from_config(&small(model_type, own)).map(|it| what(&it.spec));
-        assert_eq!(found.map_err(|error| error.to_string()), Ok(expected), "{model_type} with {own}");
-    }
-
-    #[test]
-    fn activations_go_by_their_names_in_transformers() {
-        let activation = |spec: &DecoderSpec| match spec.layers[0].feed_forward {
-            FeedForwardSpec::Dense(mlp) => Some(mlp.activation),
-            FeedForwardSpec::Experts(_) => None,
-        };
-        let check = |model_type, name: &str, expected| {
-            check_spec(model_type, &json!({"hidden_act": name}), activation, Some(expected));
-        };
-        check("llama", "swish", Activation::Silu);
-        check("llama", "gelu", Activation::Gelu);
-        check("llama", "gelu_new", Activation::GeluTanh);
-        check("llama", "quick_gelu", Activation::GeluQuick);
-        check("llama", "relu", Activation::Relu);
-        check("llama", "relu2", Activation::ReluSquared);
-        check("gemma", "gelu", Activation::GeluTanh);
-        check_refused("llama", &json!({"hidden_act": "mish"}), "`hidden_act` is `mish`; supported: silu, gelu");
-    }
-
-    #[test]
-    fn bases_of_the_rotary_embedding_come_from_config_or_family() {
-        let bases = |spec: &DecoderSpec| {
-            let base = |layer: &LayerSpec| layer.mixer.rope().map_or(0.0, |rope| rope.theta);
-            spec.layers.iter().map(base).collect::<Vec<_>>()
-        };
-        let check = |model_type, own: &Json, expected: [f64; 2]| {
-            let own = json!({"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]})
-                .as_object()
-                .into_iter()
-                .chain(own.as_object())
-                .flat_map(|fields| fields.clone())
-                .collect();
-            check_spec(model_type, &Json::Object(own), bases, expected.to_vec());
-        };
-        check("llama", &json!({}), [1e4; 2]);
-        check("llama", &json!({"rope_theta": 5e5, "rope_scaling": {}}), [5e5; 2]);
-        check("llama", &json!({"rope_theta": 5e5, "rope_parameters": {"rope_theta": 7e5}}), [7e5; 2]);
-        check("cohere", &json!({}), [5e5; 2]);
-        check("cohere2", &json!({}), [1e4, 0.0]);
-        check("gpt_oss", &json!({"rope_scaling": null}), [1.5e5; 2]);
-        check("gemma3_text", &json!({}), [1e4, 1e6]);
-        check("gemma3_text", &json!({"rope_theta": 5e5, "rope_local_base_freq": 300.0}), [300.0, 5e5]);
-        let own = json!({"sliding_attention": {"rope_theta": 300.0}, "full_attention": {"rope_type": "default"}});
-        check("gemma3_text", &json!({"rope_parameters": own}), [300.0, 1e6]);
-        check("olmo3", &json!({"rope_theta": 300.0}), [5e5, 300.0]);
-        check("olmo3", &json!({"rope_theta": 300.0, "rope_parameters": own}), [300.0, 300.0]);
-    }
-
-    #[test]
-    fn counts_of_experts_go_by_either_name() {
-        let count = |spec: &DecoderSpec| match &spec.layers[3].feed_forward {
-            FeedForwardSpec::Dense(_) => 0,
-            FeedForwardSpec::Experts(experts) => experts.count,
-        };
-        for model_type in ["mixtral", "gpt_oss", "deepseek_v3"] {
-            check_spec(model_type, &json!({"num_experts": 16, "moe_intermediate_size": 8}), count, 16);
-        }
-        for model_type in ["qwen3_moe", "olmoe", "deepseek_v3"] {
-            check_spec(model_type, &json!({"num_local_experts": 16, "moe_intermediate_size": 8}), count, 16);
-        }
-    }
-
-    #[test]
-    fn the_decoder_of_a_model_that_sees_images_is_the_one_within() {
-        let check = |whole: &Json, architecture: &str, tied: bool| {
-            let described = from_config(whole).map(|it| (it.spec.architecture, it.spec.tied_head));
-            let expected = (architecture.to_owned(), tied);
-            assert_eq!(described.map_err(|error| error.to_string()), Ok(expected), "{whole}");
-        };
-        check(&json!({"model_type": "gemma3", "text_config": {"num_hidden_layers": 2}}), "gemma3_text", true);
-        let text = small("ministral3", &json!({}));
-        check(&json!({"model_type": "mistral3", "text_config": text}), "ministral3", true);
-        let whole = json!({"model_type": "mistral3", "tie_word_embeddings": false, "text_config": text});
-        check(&whole, "ministral3", false);
-        let text = small("llama4_text", &json!({}));
-        check(&json!({"model_type": "llama4", "tie_word_embeddings": true, "text_config": text}), "llama4_text", false);
-        check_refused("llama4", &json!({}), "`text_config` is missing");
-        let packed = json!({"text_config": {}, "quantization_config": {"quant_method": "awq"}});
-        check_refused("gemma3", &packed, "`quantization_config` asks for");
     }
 
     #[test]

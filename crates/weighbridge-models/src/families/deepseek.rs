@@ -110,8 +110,10 @@ fn defaults(own: Json) -> Json {
 }
 
 pub(super) fn described(config: &Config, router: RouterSpec) -> Result<Described, SpecError> {
-    // Latent attention has widths of its own; those of the attention that it replaces are not to be checked.
-    let mut spec = config.with("head_dim", json!(2)).with("num_key_value_heads", json!(1)).decoder()?;
+    // Latent attention has widths of its own; those of the attention that it replaces are not to be checked, but for
+    // the dimensions that turn.
+    let width = config.count("qk_rope_head_dim")?.max(2);
+    let mut spec = config.with("head_dim", json!(width)).with("num_key_value_heads", json!(1)).decoder()?;
     let latent = latent(config, spec.context)?;
     for layer in &mut spec.layers {
         layer.mixer = MixerSpec::Latent(latent.clone());
