@@ -156,6 +156,8 @@ const OTHER_NAMES: &[(&str, FromGguf)] = &[
 const SIZE_MAX: u64 = 1 << 24;
 /// More layers than any model has.
 const LAYERS_MAX: u64 = 1 << 12;
+/// Wider heads than any model has. Every layer keeps the factors of its rope.
+const HEAD_DIM_MAX: usize = 1 << 13;
 
 /// The decoder that a `config.json` describes.
 pub(crate) fn from_config(config: &Json) -> Result<Described, SpecError> {
@@ -222,6 +224,9 @@ fn check_heads(heads: usize, kv_heads: usize, head_dim: usize) -> Result<(), Spe
     if !heads.is_multiple_of(kv_heads) {
         let problem = format!("are {heads}, which is no multiple of {kv_heads} key-value heads");
         return Err(SpecError::field("attention heads", problem));
+    }
+    if head_dim > HEAD_DIM_MAX {
+        return Err(SpecError::field("head_dim", format!("is {head_dim}; up to {HEAD_DIM_MAX} are allowed")));
     }
     if !head_dim.is_multiple_of(2) {
         return Err(SpecError::field("head_dim", format!("is {head_dim}, where an even number is expected")));

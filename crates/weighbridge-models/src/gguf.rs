@@ -30,6 +30,9 @@ use crate::bytes::Bytes;
 use crate::element::ElementType;
 use crate::weights::Stored;
 
+/// Numbers of a tensor that is read as settings, which every layer keeps a copy of.
+const SMALL_TENSOR_MAX: usize = 1 << 13;
+
 /// Why a GGUF file was refused. Each message names the field.
 #[derive(Debug, Error)]
 pub enum GgufError {
@@ -200,8 +203,12 @@ impl Gguf {
     /// A tensor of `count` float32 numbers, for those that are settings rather than weights.
     pub(crate) fn small_tensor(&self, name: &str, count: usize) -> Result<Option<Vec<f32>>, GgufError> {
         let Some(tensor) = self.tensors.iter().find(|tensor| tensor.name == name) else { return Ok(None) };
-        if tensor.element != ElementType::F32 || tensor.shape != [count] {
-            let problem = format!("is {} of {:?}; F32 of [{count}] is expected", tensor.element.name(), tensor.shape);
+        if tensor.element != ElementType::F32 || tensor.shape != [count] || count > SMALL_TENSOR_MAX {
+            let problem = format!(
+                "is {} of {:?}; F32 of [{count}] is expected, and at most {SMALL_TENSOR_MAX}",
+                tensor.element.name(),
+                tensor.shape
+            );
             return Err(GgufError::field(format!("tensor `{name}`"), problem));
         }
         let numbers = self.part(tensor)[tensor.range.clone()].as_chunks().0;

@@ -4,6 +4,8 @@ mod names;
 pub(crate) mod own;
 mod shape;
 
+use std::iter;
+
 pub(crate) use self::names::{Fusion, Names, Packing, Place};
 use crate::spec::{DecoderSpec, ExpertsSpec, FeedForwardSpec, HeadNorm, LatentSpec, LayerSpec, MixerSpec, MlpSpec};
 
@@ -84,26 +86,23 @@ pub(crate) enum ExpertPart {
 }
 
 impl Part {
-    /// Every weight that a decoder of this spec has, in the order in which they are used.
-    pub(crate) fn all(spec: &DecoderSpec, names: &Names) -> Vec<Self> {
-        let mut parts = vec![Self::Embedding];
-        parts.extend(own::of_decoder(spec).into_iter().map(|(name, _)| Self::Own(None, name)));
-        for (index, layer) in spec.layers.iter().enumerate() {
+    /// Every weight that a decoder of this spec has, in the order in which they are used. They are made layer by layer
+    /// as they are asked for: a config may claim more than memory holds, and its first missing tensor ends the claim.
+    pub(crate) fn all<'a>(spec: &'a DecoderSpec, names: &'a Names) -> impl Iterator<Item = Self> + 'a {
+        let layers = spec.layers.iter().enumerate().flat_map(move |(index, layer)| {
+            let mut parts = Vec::new();
             List { spec, names, index, parts: &mut parts }.layer(layer);
-        }
-        if spec.norm.has_weight() {
-            parts.push(Self::FinalNorm(Kind::Weight));
-        }
-        if spec.norm.has_bias() {
-            parts.push(Self::FinalNorm(Kind::Bias));
-        }
-        if !spec.tied_head {
-            parts.push(Self::Head(Kind::Weight));
-        }
-        if spec.head_bias {
-            parts.push(Self::Head(Kind::Bias));
-        }
-        parts
+            parts
+        });
+        let last = [
+            (spec.norm.has_weight(), Self::FinalNorm(Kind::Weight)),
+            (spec.norm.has_bias(), Self::FinalNorm(Kind::Bias)),
+            (!spec.tied_head, Self::Head(Kind::Weight)),
+            (spec.head_bias, Self::Head(Kind::Bias)),
+        ];
+        let last = last.into_iter().filter_map(|(is_there, part)| is_there.then_some(part));
+        let own = own::of_decoder(spec).into_iter().map(|(name, _)| Self::Own(None, name));
+        iter::once(Self::Embedding).chain(own).chain(layers).chain(last)
     }
 }
 

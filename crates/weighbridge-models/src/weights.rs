@@ -171,7 +171,7 @@ impl Weights {
     /// Checks that every tensor of the decoder is there, in the shape that the spec says and a type that can be
     /// computed; gives back all of them.
     pub(crate) fn check(&self, spec: &DecoderSpec) -> Result<Vec<(Part, Stored)>, WeightError> {
-        Part::all(spec, &self.names).into_iter().map(|part| Ok((part, self.find(part, spec)?))).collect()
+        Part::all(spec, &self.names).map(|part| Ok((part, self.find(part, spec)?))).collect()
     }
 
     pub(crate) fn find(&self, part: Part, spec: &DecoderSpec) -> Result<Stored, WeightError> {

@@ -82,6 +82,17 @@ fn tensors_that_contradict_the_config_are_named() -> Outcome {
 }
 
 #[test]
+fn a_claim_of_more_weights_than_memory_holds_ends_at_the_first_that_is_not_there() -> Outcome {
+    let folder = copy()?;
+    set(&folder, "model_type", json!("qwen3_moe"))?;
+    for (field, value) in [("num_hidden_layers", 4096), ("num_experts", 4096), ("num_experts_per_tok", 1)] {
+        set(&folder, field, json!(value))?;
+    }
+    check(folder.path(), "there is no tensor `model.layers.0.self_attn.q_norm.weight`");
+    check_config("head_dim", json!(1 << 20), "`head_dim` is 1048576; up to 8192 are allowed")
+}
+
+#[test]
 fn broken_files_are_named() -> Outcome {
     let folder = copy()?;
     let weights = folder.path().join("model.safetensors");

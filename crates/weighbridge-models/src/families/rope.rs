@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use super::config::Config;
-use super::{SpecError, positive};
+use super::{HEAD_DIM_MAX, SpecError, positive};
 use crate::spec::{RopeScaling, RopeSpec, RopeStyle};
 
 /// Where neither the config nor its family says.
 const THETA_DEFAULT: f64 = 10_000.0;
-/// Widths of heads are below this, so lists of factors are as well.
-const FACTORS_MAX: usize = 1 << 16;
+/// Every layer keeps the factors, so that many layers of long lists are more than a config may ask for.
+const FACTORS_MAX: usize = HEAD_DIM_MAX / 2;
 
 #[derive(Debug, Default, Deserialize)]
 struct Parameters {

@@ -106,7 +106,7 @@ mod tests {
         let tensor = |&(name, numbers): &(&str, [f32; 2])| {
             let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
             let bytes = Bytes::Owned(Arc::new(bytes));
-            (name.to_owned(), Stored { bytes, range: 0..8, element: ElementType::F32, shape: vec![2] })
+            (name.to_owned(), Stored { bytes, range: 0..8, element: ElementType::F32, shape: vec![2], scale: None })
         };
         tensors.iter().map(tensor).collect()
     }
