@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url, redirect};
@@ -320,9 +320,17 @@ fn next(from: &Url, response: &Response, wanted: &str) -> Result<Url, Attempt> {
     Ok(url)
 }
 
+/// `Retry-After`, in seconds or as a date; one that has passed is no wait.
 fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    wait_until(response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim(), SystemTime::now())
+}
+
+fn wait_until(text: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(SystemTime::try_from(date).ok()?.duration_since(now).unwrap_or_default())
 }
 
 pub(crate) fn contradiction(wanted: &str, reason: String) -> HubError {
@@ -343,4 +351,23 @@ fn causes(error: reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_seconds_and_as_a_date() {
+        let now = UNIX_EPOCH + Duration::from_secs(10);
+        let check =
+            |text: &str, seconds: Option<u64>| assert_eq!(wait_until(text, now), seconds.map(Duration::from_secs));
+        check("7", Some(7));
+        check("Thu, 01 Jan 1970 00:01:00 GMT", Some(50));
+        check("Thu, 01 Jan 1970 00:00:01 GMT", Some(0));
+        check("soon", None);
+        check("-1", None);
+    }
 }

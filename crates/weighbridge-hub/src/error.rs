@@ -26,7 +26,7 @@ pub enum HubError {
         if *.with_token {
             "accept its conditions on its page with the token's account, and check that the token may read it"
         } else {
-            "accept its conditions on its page and name a variable that holds a token with --token-env"
+            "accept its conditions on its page and name a variable that holds a token with --token-env, or with token_env in [hub] of the config"
         }
     )]
     Denied {
@@ -101,6 +101,12 @@ pub enum HubError {
         /// Where.
         folder: PathBuf,
     },
+    /// The disk became full on the way.
+    #[error(
+        "the disk of {} is full; make room and run the same command again: what has arrived is kept, as far as it \
+         could be written", .0.display()
+    )]
+    Full(PathBuf),
     /// Another pull of the same repository is under way.
     #[error("another pull of {0} is under way")]
     Busy(String),
@@ -130,5 +136,21 @@ pub enum HubError {
 /// For `map_err`: what was attempted with which path.
 pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HubError {
     let path = path.to_owned();
-    move |source| HubError::File { doing, path, source }
+    move |source| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HubError::Full(path),
+        _ => HubError::File { doing, path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_what_to_do() {
+        let message = |kind: io::ErrorKind| failed("write", Path::new("models/x"))(kind.into()).to_string();
+        assert!(message(io::ErrorKind::StorageFull).contains("make room and run the same command again"));
+        assert!(message(io::ErrorKind::QuotaExceeded).contains("models/x is full"));
+        assert!(message(io::ErrorKind::PermissionDenied).starts_with("cannot write models/x: "));
+    }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Part {
     path: PathBuf,
     state_path: PathBuf,
     state: Mutex<State>,
+    /// Whether its bytes are those of an earlier attempt; else nothing of it is on the disk yet.
+    begun: bool,
 }
 
 /// What is saved beside the bytes. They count only for a file of the same identity and size.
@@ -38,17 +40,18 @@ struct State {
 }
 
 impl Part {
-    /// Opens what is left of an earlier attempt at the same file, or begins a new one.
-    pub(crate) fn open(path: &Path, etag: &str, size: u64, piece_bytes: Option<u64>) -> Result<Self, HubError> {
+    /// Finds what is left of an earlier attempt at the same file. Writes nothing.
+    pub(crate) fn find(path: &Path, etag: &str, size: u64, piece_bytes: Option<u64>) -> Self {
         let state_path = path.with_added_extension("state");
         let earlier = read_state(&state_path).filter(|state| state.is_of(etag, size) && is_file_of(path, size));
         let begun = earlier.is_some();
         let state = earlier.unwrap_or_else(|| State::new(etag, size, piece_bytes));
-        let part = Self { path: path.to_owned(), state_path, state: Mutex::new(state) };
-        if !begun {
-            part.begin()?;
-        }
-        Ok(part)
+        Self { path: path.to_owned(), state_path, state: Mutex::new(state), begun }
+    }
+
+    /// Makes it ready to be written: a new one is begun, where there is nothing of an earlier attempt.
+    pub(crate) fn prepare(&self) -> Result<(), HubError> {
+        if self.begun { Ok(()) } else { self.begin() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -198,16 +201,22 @@ fn open_unlinked(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
+    fn begun(path: &Path, etag: &str, size: u64) -> Result<Part, HubError> {
+        let part = Part::find(path, etag, size, Some(4));
+        part.prepare()?;
+        Ok(part)
+    }
+
     #[test]
     fn a_part_goes_on_where_it_was_saved_and_only_for_the_same_file() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.part");
-        let part = Part::open(&path, "one", 10, Some(4))?;
+        let part = begun(&path, "one", 10)?;
         assert_eq!(part.missing(), [(0, 0..4), (1, 4..8), (2, 8..10)]);
         part.arrived(1, 3)?;
         part.save()?;
-        assert_eq!(Part::open(&path, "one", 10, Some(4))?.missing(), [(0, 0..4), (1, 7..8), (2, 8..10)]);
-        assert_eq!(Part::open(&path, "two", 10, Some(4))?.done(), 0);
+        assert_eq!(Part::find(&path, "one", 10, Some(4)).missing(), [(0, 0..4), (1, 7..8), (2, 8..10)]);
+        assert_eq!(Part::find(&path, "two", 10, Some(4)).done(), 0);
         Ok(())
     }
 
@@ -216,10 +225,10 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("x.part");
         for done in ["[4,4,3]", "[4,4]", "[]", "[99,0,0]", "\"\""] {
-            drop(Part::open(&path, "one", 10, Some(4))?);
+            drop(begun(&path, "one", 10)?);
             let state = format!("{{\"etag\":\"one\",\"size\":10,\"piece_bytes\":4,\"done\":{done}}}");
             std::fs::write(path.with_added_extension("state"), state)?;
-            assert_eq!(Part::open(&path, "one", 10, Some(4))?.done(), 0, "{done}");
+            assert_eq!(Part::find(&path, "one", 10, Some(4)).done(), 0, "{done}");
         }
         Ok(())
     }
@@ -231,7 +240,7 @@ mod tests {
         let (path, target) = (folder.path().join("x.part"), folder.path().join("precious"));
         std::fs::write(&target, "precious")?;
         std::os::unix::fs::symlink(&target, &path)?;
-        let part = Part::open(&path, "one", 8, None)?;
+        let part = begun(&path, "one", 8)?;
         part.writer(0)?.write_all(b"12345678")?;
         assert_eq!(std::fs::read(&target)?, b"precious");
         Ok(())

@@ -56,6 +56,8 @@ pub enum Progress<'a> {
     Fetching {
         /// Its path in the repository.
         path: &'a str,
+        /// Its size.
+        bytes: u64,
     },
     /// Bytes have arrived; fewer than none where they have to come again.
     Arrived {
@@ -170,13 +172,14 @@ async fn fetch_all(
             continue;
         }
         let etag = file.sha256.map_or_else(|| record.revision.clone(), |digest| digest.to_string());
-        let part = Part::open(&held.part(&file.path)?, &etag, file.size, hub.options.piece_bytes)?;
+        let part = Part::find(&held.part(&file.path)?, &etag, file.size, hub.options.piece_bytes);
         tasks.push(Task { file, promise, part });
     }
     announce(&tasks, held.folder(), progress)?;
     for task in &tasks {
         let path = &task.file.path;
-        progress(Progress::Fetching { path });
+        progress(Progress::Fetching { path, bytes: task.file.size });
+        task.part.prepare()?;
         let segments = [repo.org(), repo.name(), "resolve", &record.revision].into_iter().chain(path.split('/'));
         let (url, size, sha256) = (hub.url(segments), task.file.size, task.file.sha256);
         let remote = Remote { url, path, size, sha256 };

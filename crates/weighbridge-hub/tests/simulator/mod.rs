@@ -4,7 +4,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of it")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -32,6 +32,18 @@ pub struct World {
     main: Mutex<String>,
     cdn: Mutex<String>,
     pub wants_token: Mutex<Option<String>>,
+    /// Whoever asks the hub is refused with this status; 0 means nobody.
+    pub refuses: AtomicU16,
+    /// Requests that the hub puts off with 429 and a `Retry-After` of a second.
+    pub busy: AtomicUsize,
+    /// Answers of the CDN that stand still after this many bytes of body; 0 means none does.
+    pub stall_after: AtomicU64,
+    /// How many answers do.
+    pub stalls_left: AtomicUsize,
+    /// All sizes that are listed of large files; 0 means their own.
+    pub listed_size: AtomicU64,
+    /// Paths and authorization headers that the hub saw.
+    pub seen: Mutex<Vec<(String, Option<String>)>>,
     /// Answers of the CDN are cut after this many bytes of body; 0 means never.
     pub cut_after: AtomicU64,
     /// How many answers are cut.
@@ -111,11 +123,25 @@ async fn serve(router: Router) -> String {
     format!("http://{address}")
 }
 
-fn refused(world: &World, headers: &HeaderMap) -> Option<Response<Body>> {
+fn refused(world: &World, uri: &Uri, headers: &HeaderMap) -> Option<Response<Body>> {
     world.requests.fetch_add(1, Ordering::Relaxed);
-    let wanted = lock(&world.wants_token).clone()?;
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    lock(&world.seen).push((uri.path().to_owned(), sent.map(str::to_owned)));
+    if taken(&world.busy) {
+        let mut response = answer(StatusCode::TOO_MANY_REQUESTS, "");
+        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        return Some(response);
+    }
+    if let Ok(status) = StatusCode::from_u16(world.refuses.load(Ordering::Relaxed)) {
+        return Some(answer(status, ""));
+    }
+    let wanted = lock(&world.wants_token).clone()?;
     (sent != Some(&format!("Bearer {wanted}"))).then(|| answer(StatusCode::UNAUTHORIZED, ""))
+}
+
+/// Takes one of what is left, where something is.
+fn taken(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
 fn answer(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
@@ -125,9 +151,10 @@ fn answer(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
 async fn info(
     State(world): State<Arc<World>>,
     Path((_, name, revision)): Path<(String, String, String)>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    if let Some(refusal) = refused(&world, &headers) {
+    if let Some(refusal) = refused(&world, &uri, &headers) {
         return refusal;
     }
     let commit = if revision == "main" { lock(&world.main).clone() } else { revision };
@@ -144,7 +171,7 @@ async fn tree(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    if let Some(refusal) = refused(&world, &headers) {
+    if let Some(refusal) = refused(&world, &uri, &headers) {
         return refusal;
     }
     let cursor = uri.query().and_then(|query| query.split_once("cursor=")).and_then(|(_, cursor)| cursor.parse().ok());
@@ -153,7 +180,10 @@ async fn tree(
     let mut entries: Vec<String> = files
         .iter()
         .map(|(path, file)| {
-            let size = file.bytes.len();
+            let size = match world.listed_size.load(Ordering::Relaxed) {
+                listed if listed > 0 && file.large => listed,
+                _ => file.bytes.len() as u64,
+            };
             let lfs = format!(",\"lfs\":{{\"oid\":\"{}\",\"size\":{size},\"pointerSize\":130}}", sha256(&file.bytes));
             let lfs = if file.large { lfs } else { String::new() };
             format!("{{\"type\":\"file\",\"oid\":\"0\",\"size\":{size},\"path\":\"{path}\"{lfs}}}")
@@ -177,9 +207,10 @@ async fn tree(
 async fn resolve(
     State(world): State<Arc<World>>,
     Path((_, _, commit, path)): Path<(String, String, String, String)>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response<Body> {
-    if let Some(refusal) = refused(&world, &headers) {
+    if let Some(refusal) = refused(&world, &uri, &headers) {
         return refusal;
     }
     let Some(file) = lock(&world.files).get(&commit).and_then(|files| files.get(&path)).cloned() else {
@@ -212,8 +243,7 @@ async fn cdn(
     // Long enough for others to arrive meanwhile.
     tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     world.in_flight.fetch_sub(1, Ordering::Relaxed);
-    let down = world.unavailable.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-    if down.is_ok() {
+    if taken(&world.unavailable) {
         return answer(StatusCode::SERVICE_UNAVAILABLE, "");
     }
     let Some(file) = lock(&world.files).get(&commit).and_then(|files| files.get(&path)).cloned() else {
@@ -237,18 +267,23 @@ async fn cdn(
     };
     let length = body.len() as u64 + world.length_lie.load(Ordering::Relaxed);
     let cut = usize::try_from(world.cut_after.load(Ordering::Relaxed)).unwrap_or(0);
-    let may_cut =
-        || world.cuts_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
-    let is_cut = cut > 0 && cut < body.len() && may_cut();
-    let sent = if is_cut { body[..cut].to_vec() } else { body };
+    let is_cut = cut > 0 && cut < body.len() && taken(&world.cuts_left);
+    let stall = usize::try_from(world.stall_after.load(Ordering::Relaxed)).unwrap_or(0);
+    let is_stalled = !is_cut && stall > 0 && stall < body.len() && taken(&world.stalls_left);
+    let sent = match (is_cut, is_stalled) {
+        (true, _) => body[..cut].to_vec(),
+        (_, true) => body[..stall].to_vec(),
+        _ => body,
+    };
     let sent_bytes = sent.len() as u64;
     world.cdn_bytes.fetch_add(sent_bytes, Ordering::Relaxed);
     // Of more than there is, the rest never comes.
-    let rest = (is_cut || length > sent_bytes).then(|| Err(std::io::Error::other("cut")));
+    let rest = (is_cut || is_stalled || length > sent_bytes).then(|| Err(std::io::Error::other("cut")));
     let first = stream::iter([Ok(Bytes::from(sent))]);
     // What was sent has to leave before the connection breaks.
-    let rest = stream::iter(rest).then(|error| async {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let rest = stream::iter(rest).then(move |error| async move {
+        let wait = if is_stalled { 3_600_000 } else { 20 };
+        tokio::time::sleep(std::time::Duration::from_millis(wait)).await;
         error
     });
     response
