@@ -9,5 +9,6 @@ mod failover;
 mod life;
 mod pages;
 mod privacy;
+mod pull;
 mod receipts;
 mod streams;

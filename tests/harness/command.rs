@@ -9,6 +9,19 @@ use tokio::time::timeout;
 
 use crate::{PATIENCE, program_path};
 
+/// Variables that the program reads, beside its data folder's.
+const READ: [&str; 9] = [
+    "WEIGHBRIDGE_CONFIG",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+];
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Finished {
@@ -63,7 +76,10 @@ pub async fn run_in<'a>(
     let data = tempfile::tempdir().expect("a temporary folder can be made");
     let mut command = Command::new(program_path());
     command.args(arguments).current_dir(folder);
-    command.env_remove("WEIGHBRIDGE_CONFIG").env("WEIGHBRIDGE_DATA_DIR", data.path());
+    command.env("WEIGHBRIDGE_DATA_DIR", data.path());
+    for variable in READ {
+        command.env_remove(variable);
+    }
     command.envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("the program can be started");

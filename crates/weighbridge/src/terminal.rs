@@ -82,13 +82,18 @@ impl PullBar {
 
     pub(crate) fn show(&self, progress: Progress<'_>) {
         match progress {
-            Progress::Planned { bytes, done, .. } => {
-                self.0.set_length(bytes);
+            Progress::Planned { files, bytes: total, done } => {
+                let files = if files == 1 { "one file".to_owned() } else { format!("{files} files") };
+                self.line(|| format!("{files} of {} to fetch, {} of them are here", bytes(total), bytes(done)));
+                self.0.set_length(total);
                 self.0.set_position(done);
                 // What was here before tells nothing about how fast the rest will come.
                 self.0.reset_eta();
             }
-            Progress::Fetching { path } => self.0.set_message(path.to_owned()),
+            Progress::Fetching { path, bytes: size } => {
+                self.line(|| format!("fetching {path}, {}", bytes(size)));
+                self.0.set_message(path.to_owned());
+            }
             Progress::Checking { path } => self.0.set_message(format!("checking {path}")),
             Progress::Arrived { bytes } if bytes >= 0 => self.arrived(bytes.unsigned_abs()),
             Progress::Arrived { bytes } => {
@@ -99,6 +104,13 @@ impl PullBar {
 
     pub(crate) fn arrived(&self, bytes: u64) {
         self.0.inc(bytes);
+    }
+
+    /// Where there is no terminal for a bar, a log learns of each file. Where nobody reads it, it is lost.
+    fn line(&self, text: impl FnOnce() -> String) {
+        if self.0.is_hidden() {
+            let _ = writeln!(anstream::stderr(), "{}", text());
+        }
     }
 }
 
