@@ -1,0 +1,4 @@
+//! What each target does with its bytes. The tests of the crates include the same files, to replay the corpus.
+
+pub mod readers;
+pub mod templates;
