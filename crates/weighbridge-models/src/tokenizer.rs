@@ -12,6 +12,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -48,6 +49,9 @@ pub enum TokenizerError {
     /// The text could not be encoded.
     #[error("the text could not be turned into tokens")]
     Encode,
+    /// The library that reads it and encodes with it met what it does not expect.
+    #[error("the tokenizer holds what its library fails at; fetch it again")]
+    Library,
 }
 
 /// A tokenizer. Cheap to clone.
@@ -75,6 +79,10 @@ enum Start {
 impl Tokenizer {
     /// From the contents of a `tokenizer.json`.
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, TokenizerError> {
+        guarded(|| Self::read_json(bytes))
+    }
+
+    fn read_json(bytes: &[u8]) -> Result<Self, TokenizerError> {
         let broken = |reason: tokenizers::Error| TokenizerError::Json(reason.to_string());
         let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes).map_err(broken)?;
         // Some are published with the limits of their training left in; a prompt is never cut silently.
@@ -86,7 +94,7 @@ impl Tokenizer {
 
     /// From the metadata of a GGUF file.
     pub(crate) fn from_gguf(file: &Gguf) -> Result<Self, TokenizerError> {
-        gguf::build(file)
+        guarded(|| gguf::build(file))
     }
 
     /// Of a `tokenizer.json` or a GGUF file by itself, without a model that could be computed.
@@ -143,8 +151,10 @@ impl Tokenizer {
     }
 
     fn encode_as(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoded = self.inner.tokenizer.encode_fast(text, add_special_tokens);
-        encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(|_| TokenizerError::Encode)
+        guarded(|| {
+            let encoded = self.inner.tokenizer.encode_fast(text, add_special_tokens);
+            encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(|_| TokenizerError::Encode)
+        })
     }
 
     /// The text of tokens. Special tokens and those outside the vocabulary give nothing; bytes that are no UTF-8 give
@@ -190,6 +200,12 @@ impl Tokenizer {
             (None, Some(token)) => self.inner.pieces.bytes(&token),
         }
     }
+}
+
+/// The `tokenizers` crate panics at some of what a file may hold: a decoder that is no object, a broken table of
+/// characters. That is an error like others, and what it leaves is dropped.
+fn guarded<T>(work: impl FnOnce() -> Result<T, TokenizerError>) -> Result<T, TokenizerError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(TokenizerError::Library))
 }
 
 impl fmt::Debug for Tokenizer {
