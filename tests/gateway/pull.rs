@@ -154,6 +154,19 @@ async fn a_model_is_pulled_looked_at_served_by_its_name_and_removed() {
 }
 
 #[tokio::test]
+async fn conditions_of_a_known_model_are_told_by_whatever_name_it_is_pulled() {
+    let bench = Bench::with_demo().await;
+    for name in ["gemma-3-270m-it", "hf:google/gemma-3-270m-it"] {
+        let pulled = bench.pull(name).await.assert_code(0);
+        assert!(
+            pulled.stderr.contains("Gemma Terms of Use") && pulled.stderr.contains("flows down"),
+            "{}",
+            pulled.stderr
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_quantisation_brings_all_its_parts_and_no_other() {
     let bench = Bench::new().await;
     for name in ["m-Q4_K_M.gguf", "m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"] {

@@ -71,7 +71,17 @@ fn is_yes(value: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use weighbridge_hub::LicenceClass;
+
     use super::*;
+
+    #[test]
+    fn whoever_is_restricted_says_by_what() {
+        let known = known().unwrap_or_default();
+        for (_, model) in known.models().filter(|(_, model)| model.class == LicenceClass::OpenRestricted) {
+            assert!(model.conditions.is_some(), "{} states no conditions", model.name);
+        }
+    }
 
     #[test]
     fn every_manifest_is_carried_and_without_mistakes() {

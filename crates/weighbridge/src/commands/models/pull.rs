@@ -41,12 +41,18 @@ fn hub_folder(store: &weighbridge_hub::Store, source: &HubSource) -> String {
     store.root().join(source.repo.org()).join(source.repo.name()).display().to_string()
 }
 
-/// What the command line means: a short name brings the digests of its manifest.
+/// What the command line means: a model with a short name, also where it is named by its source, brings the conditions
+/// and the digests of its manifest.
 fn wish(arguments: &PullArguments) -> Result<Wish, Failure> {
     let (revision, update) = (arguments.revision.clone(), arguments.update);
-    if !HubSource::is_meant(&arguments.model)
-        && let Some(model) = hub::known()?.find(&arguments.model)
-    {
+    let known = hub::known()?;
+    let model = if HubSource::is_meant(&arguments.model) {
+        let source = arguments.model.parse::<HubSource>().map_err(Failure::usage)?;
+        known.models().map(|(_, model)| model).find(|model| model.source == source)
+    } else {
+        known.find(&arguments.model)
+    };
+    if let Some(model) = model {
         if let Some(conditions) = &model.conditions {
             anstream::eprintln!("\x1b[1;33mlicence:\x1b[0m {} ({}): {conditions}", model.licence, model.class);
         }
