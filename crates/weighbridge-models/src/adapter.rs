@@ -228,11 +228,10 @@ impl LowRank {
 
 /// The matrices that an adapter can change by the names of their tensors, with the shape of the whole tensor.
 fn matrices(spec: &DecoderSpec, names: &Names) -> HashMap<String, Vec<usize>> {
-    let mut parts = Part::all(spec, names);
     // A head that is the embedding is a module of its own all the same, and can be changed without it.
-    parts.push(Part::Head(Kind::Weight));
+    let parts = Part::all(spec, names).chain([Part::Head(Kind::Weight)]);
     let mut matrices = HashMap::new();
-    for part in parts.into_iter().filter(|&part| part != Part::Embedding) {
+    for part in parts.filter(|&part| part != Part::Embedding) {
         let Place { name, slice } = names.place(part, spec);
         let shape = names.shape(part, spec);
         let is_item = slice.is_some_and(|slice| slice.is_item);

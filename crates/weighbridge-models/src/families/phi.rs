@@ -9,7 +9,9 @@ use super::config::{Config, each_attention, each_mlp};
 use super::{Described, Family, SIZE_MAX, SpecError, experts, gguf, llama};
 use crate::gguf::Gguf;
 use crate::parts::{Fusion, Names};
-use crate::spec::{Activation, DecoderSpec, FeedForwardSpec, HeadNorm, Norm, Placement, RopeStyle, RouterSpec, Scoring, Span};
+use crate::spec::{
+    Activation, DecoderSpec, FeedForwardSpec, HeadNorm, Norm, Placement, RopeStyle, RouterSpec, Scoring, Span,
+};
 
 pub(super) const PHI: Family = Family { architecture: "phi", from_config: phi, from_gguf: None };
 pub(super) const PHI3: Family = Family { architecture: "phi3", from_config: phi3, from_gguf: Some(phi3_gguf) };
