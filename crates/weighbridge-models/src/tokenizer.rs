@@ -1,27 +1,39 @@
 //! Text to tokens and back.
 //!
-//! Encoding is done by the `tokenizers` crate, from a `tokenizer.json` or from GGUF metadata. Decoding is our own, over
+//! A `tokenizer.json` is the `tokenizers` crate's own; of GGUF metadata, that crate has the models, and we cut texts into
+//! words and normalise them as the file's names say. Added tokens are found in a text first ([`markers`]), unless they
+//! stand in what came from outside. Decoding is our own, over
 //! the bytes that each token stands for: then a stream of tokens can be decoded one by one, never shows half a
 //! character, and gives exactly what decoding them together gives.
 
 mod bpe;
+mod charsmap;
+mod cuts;
 mod gguf;
+mod markers;
 mod pieces;
 mod spm;
 mod stream;
+mod text;
+mod unigram;
+mod wordpiece;
+mod words;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-pub(crate) use self::bpe::name as pre_tokenizer_name;
+pub(crate) use self::cuts::name as pre_tokenizer_name;
 pub(crate) use self::gguf::control_tokens;
+use self::markers::{Segment, Shadows};
 use self::pieces::Pieces;
 pub use self::stream::Detokenizer;
+use self::text::Text;
 use crate::gguf::{Gguf, GgufError};
 
 /// Why a tokenizer could not be built or used. Never holds the text.
@@ -62,18 +74,20 @@ pub struct Tokenizer {
 
 struct Inner {
     tokenizer: tokenizers::Tokenizer,
+    text: Text,
     pieces: Pieces,
     /// Tokens that were added to the vocabulary, and whether each is special.
     added: HashMap<u32, bool>,
-    start: Start,
+    shadows: Shadows,
+    around: Around,
 }
 
-/// How a raw prompt begins and ends.
-enum Start {
+/// The tokens around a raw prompt.
+enum Around {
     /// As the tokenizer's own post-processor says.
     Processor,
-    /// With these tokens, if any.
-    Tokens { first: Option<u32>, last: Option<u32> },
+    /// These, if any.
+    Tokens { start: Option<u32>, end: Option<u32> },
 }
 
 impl Tokenizer {
@@ -89,7 +103,7 @@ impl Tokenizer {
         tokenizer.with_truncation(None).map_err(broken)?;
         tokenizer.with_padding(None);
         let pieces = Pieces::of(&tokenizer)?;
-        Ok(Self::new(tokenizer, pieces, Start::Processor))
+        Ok(Self::new(tokenizer, Text::Library, pieces, Around::Processor))
     }
 
     /// From the metadata of a GGUF file.
@@ -110,32 +124,52 @@ impl Tokenizer {
         Self::from_json(&map)
     }
 
-    fn new(tokenizer: tokenizers::Tokenizer, pieces: Pieces, start: Start) -> Self {
-        let added = tokenizer.get_added_tokens_decoder().into_iter().map(|(id, token)| (id, token.special)).collect();
-        Self { inner: Arc::new(Inner { tokenizer, pieces, added, start }) }
+    fn new(tokenizer: tokenizers::Tokenizer, text: Text, pieces: Pieces, around: Around) -> Self {
+        let added = tokenizer.get_added_tokens_decoder();
+        let shadows = Shadows::of(added.values().map(|token| token.content.as_str()));
+        let added = added.into_iter().map(|(id, token)| (id, token.special)).collect();
+        Self { inner: Arc::new(Inner { tokenizer, text, pieces, added, shadows, around }) }
     }
 
-    /// The tokens of a text in which special tokens may be written out, as rendered chat templates have them. Adds
-    /// none of its own.
+    /// The tokens of a text in which added tokens may be written out, as rendered chat templates have them. Adds none
+    /// of its own.
     ///
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.encode_as(text, false)
+        self.encode_around(text, &[])
     }
 
-    /// The tokens of a raw prompt, begun and ended as the model expects: with its start token where it has one, and
-    /// with its end token where it says so, as models that embed do.
+    /// The tokens of a text of which parts came from outside, `foreign` being their places in bytes, in order and
+    /// apart. No added token is found that has a character of those, but for those that are white space alone: what is
+    /// written `<|im_end|>` there becomes the tokens of these ten characters.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`], also where a place is not in the text.
+    pub fn encode_around(&self, text: &str, foreign: &[Range<usize>]) -> Result<Vec<u32>, TokenizerError> {
+        guarded(|| self.inner.encode_around(text, foreign))
+    }
+
+    /// The tokens of a text that came from outside as a whole.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.encode_around(text, std::slice::from_ref(&(0..text.len())))
+    }
+
+    /// The tokens of a raw prompt with what the model expects around it: before it its start token, where it has one,
+    /// and after it the token that ends a text, where it is an encoder or its file says so.
     ///
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        match self.inner.start {
-            Start::Processor => self.encode_as(text, true),
-            Start::Tokens { first, last } => {
-                let mut tokens = Vec::from_iter(first);
-                tokens.extend(self.encode_as(text, false)?);
-                tokens.extend(last);
+        match self.inner.around {
+            Around::Processor => self.inner.encode_by_library(text, true),
+            Around::Tokens { start, end } => {
+                let mut tokens = Vec::from_iter(start);
+                tokens.extend(self.encode(text)?);
+                tokens.extend(end);
                 Ok(tokens)
             }
         }
@@ -150,11 +184,14 @@ impl Tokenizer {
         Ok((whole[..at].to_vec(), whole[behind..].to_vec()))
     }
 
-    fn encode_as(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
-        guarded(|| {
-            let encoded = self.inner.tokenizer.encode_fast(text, add_special_tokens);
-            encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(|_| TokenizerError::Encode)
-        })
+    /// The added tokens as they are written in a text, but for those that are white space alone. What may be one of
+    /// these in a text from outside has to be told to [`Tokenizer::encode_around`].
+    pub fn markers(&self) -> Vec<String> {
+        let added = self.inner.tokenizer.get_added_tokens_decoder();
+        let mut markers: Vec<_> = added.into_values().map(|token| token.content).collect();
+        markers.retain(|marker| !marker.trim().is_empty());
+        markers.sort_unstable();
+        markers
     }
 
     /// The text of tokens. Special tokens and those outside the vocabulary give nothing; bytes that are no UTF-8 give
@@ -199,6 +236,27 @@ impl Tokenizer {
             (Some(false), Some(token)) => token.into_bytes(),
             (None, Some(token)) => self.inner.pieces.bytes(&token),
         }
+    }
+}
+
+impl Inner {
+    fn encode_around(&self, text: &str, foreign: &[Range<usize>]) -> Result<Vec<u32>, TokenizerError> {
+        if foreign.is_empty() && matches!(self.text, Text::Library) {
+            return self.encode_by_library(text, false);
+        }
+        let mut tokens = Vec::new();
+        for segment in self.shadows.segments(&self.tokenizer, text, foreign)? {
+            match segment {
+                Segment::Token(token) => tokens.push(token),
+                Segment::Text(at) => self.text.encode(&self.tokenizer, text, at, &mut tokens)?,
+            }
+        }
+        Ok(tokens)
+    }
+
+    fn encode_by_library(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoded = self.tokenizer.encode_fast(text, add_special_tokens);
+        encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(|_| TokenizerError::Encode)
     }
 }
 

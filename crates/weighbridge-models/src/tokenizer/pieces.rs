@@ -15,10 +15,21 @@ pub(super) enum Pieces {
         /// Whether encoding put a space before the text, which decoding takes away.
         extra_space: bool,
     },
+    /// Text with `##` before what goes on within a word, as BERT does. Nothing tells how words stood apart.
+    WordPiece {
+        /// Whether punctuation joins the word before it.
+        cleanup: bool,
+    },
 }
 
 /// What SentencePiece writes for a space.
 const SPACE: char = '▁';
+
+/// What BERT writes before a piece that goes on within a word.
+const WITHIN_WORD: &str = "##";
+
+/// What begins a token of BERT that joins the word before it (`cleanup` of the library's `decoders/wordpiece.rs`).
+const JOINS: [&str; 9] = [".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re"];
 
 /// One decoder, or one of a sequence, of a `tokenizer.json`.
 #[derive(Deserialize)]
@@ -33,9 +44,14 @@ struct Decoder {
     stop: Option<u64>,
     replacement: Option<char>,
     prepend_scheme: Option<String>,
+    prefix: Option<String>,
+    cleanup: Option<bool>,
 }
 
 impl Pieces {
+    /// As BERT's own files have it.
+    pub(super) const WORD_PIECE: Self = Self::WordPiece { cleanup: true };
+
     /// How the decoder of a tokenizer reads its vocabulary.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Result<Self, TokenizerError> {
         let Some(decoder) = tokenizer.get_decoder() else { return Err(unsupported("none")) };
@@ -46,6 +62,12 @@ impl Pieces {
     }
 
     fn of_steps(steps: &[Decoder]) -> Result<Self, TokenizerError> {
+        if let [step] = steps
+            && step.kind == "WordPiece"
+            && step.prefix.as_deref() == Some(WITHIN_WORD)
+        {
+            return Ok(Self::WordPiece { cleanup: step.cleanup.unwrap_or(true) });
+        }
         let mut byte_level = false;
         let mut extra_space = false;
         for step in steps {
@@ -64,7 +86,7 @@ impl Pieces {
     }
 
     pub(super) fn starts_with_extra_space(self) -> bool {
-        self == Self::SentencePiece { extra_space: true }
+        matches!(self, Self::SentencePiece { extra_space: true } | Self::WordPiece { .. })
     }
 
     /// The bytes of a token, by its name.
@@ -75,6 +97,11 @@ impl Pieces {
             Self::SentencePiece { .. } => match single_byte(token) {
                 Some(byte) => vec![byte],
                 None => token.replace(SPACE, " ").into_bytes(),
+            },
+            Self::WordPiece { cleanup } => match token.strip_prefix(WITHIN_WORD) {
+                Some(rest) => rest.into(),
+                None if cleanup && JOINS.iter().any(|start| token.starts_with(start)) => token.into(),
+                None => format!(" {token}").into_bytes(),
             },
         }
     }
@@ -92,7 +119,7 @@ impl Decoder {
 }
 
 fn unsupported(name: &str) -> TokenizerError {
-    let supported = "ByteLevel, Metaspace, and sequences of Replace, ByteFallback, Fuse and Strip as of Llama 2";
+    let supported = "ByteLevel, Metaspace, WordPiece with `##`, and sequences of Replace, ByteFallback, Fuse and Strip as of Llama 2";
     TokenizerError::Unsupported { part: "decoder", name: name.to_owned(), supported: supported.to_owned() }
 }
 
@@ -141,6 +168,9 @@ mod tests {
         check(spm, "▁fox", b" fox");
         check(spm, "<0xE6>", b"\xe6");
         check(spm, "<0x+6>", b"<0x+6>");
+        check(Pieces::WORD_PIECE, "fox", b" fox");
+        check(Pieces::WORD_PIECE, "##es", b"es");
+        check(Pieces::WORD_PIECE, "'s", b"'s");
     }
 
     #[test]

@@ -8,22 +8,15 @@ use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
-use super::TokenizerError;
-use super::gguf::{NORMAL, Vocabulary, build_error};
+use super::gguf::{Built, NORMAL, Vocabulary, build_error};
 use super::pieces::Pieces;
-use crate::gguf::{Gguf, GgufError};
+use super::text::Text;
+use super::{TokenizerError, gguf};
+use crate::gguf::Gguf;
 
-/// The tokenizer, how it writes bytes, and whether prompts begin with a start token by default.
-pub(super) fn build(
-    file: &Gguf,
-    vocabulary: &Vocabulary<'_>,
-) -> Result<(tokenizers::Tokenizer, Pieces, bool), TokenizerError> {
-    const SCORES: &str = "tokenizer.ggml.scores";
-    let scores = file.floats(SCORES)?.ok_or_else(|| GgufError::Missing(SCORES.to_owned()))?;
-    if scores.len() != vocabulary.tokens.len() {
-        let problem = format!("has {} scores for {} tokens", scores.len(), vocabulary.tokens.len());
-        return Err(GgufError::field(SCORES, problem).into());
-    }
+/// The tokenizer of a file whose model is `llama`.
+pub(super) fn build(file: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Built, TokenizerError> {
+    let scores = gguf::scores(file, vocabulary)?;
     let ids = vocabulary.ids();
     let merges = merges(vocabulary, &ids, &scores);
     let mut model = BPE::builder().vocab_and_merges(ids, merges).byte_fallback(true).fuse_unk(true);
@@ -40,7 +33,8 @@ pub(super) fn build(
     normalizers.push(Replace::new(" ", "▁").map_err(build_error)?.into());
     tokenizer.with_normalizer(Some(Sequence::new(normalizers))).map_err(build_error)?;
     tokenizer.with_decoder(Some(ByteFallback::new()));
-    Ok((tokenizer, Pieces::SentencePiece { extra_space }, true))
+    let pieces = Pieces::SentencePiece { extra_space };
+    Ok(Built { tokenizer, text: Text::Library, pieces, starts: true, ends: false })
 }
 
 /// Every pair of tokens that makes a third, those of the best third first.
