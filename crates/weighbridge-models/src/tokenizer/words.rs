@@ -124,7 +124,10 @@ fn character_of(byte: u8) -> char {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::super::cuts;
+    use super::super::pieces::Pieces;
     use super::*;
 
     #[test]
@@ -148,6 +151,44 @@ mod tests {
         check(Digits::Decimal, "123456", &["123", "456"]);
         check(Digits::DecimalInside, "½1234", &["½1", "234"]);
         check(Digits::DecimalInside, "none", &["none"]);
+    }
+
+    /// Texts full of trouble, and how they are cut (`tests/fixtures/words/README.md`).
+    #[derive(Deserialize)]
+    struct Fixture {
+        texts: Vec<String>,
+        kinds: Vec<Kind>,
+    }
+
+    #[derive(Deserialize)]
+    struct Kind {
+        names: Vec<String>,
+        /// For each text the lengths of its words, in characters.
+        words: Vec<Vec<usize>>,
+    }
+
+    #[test]
+    fn each_kind_cuts_texts_as_its_reference() {
+        let fixture = serde_json::from_str(include_str!("../../tests/fixtures/words/words.json"));
+        let Fixture { texts, kinds } = fixture.expect("the fixture is what the test takes");
+        for kind in &kinds {
+            for name in &kind.names {
+                let words = cuts::find(name).and_then(Words::of).expect("each kind is known");
+                for (text, expected) in texts.iter().zip(&kind.words) {
+                    let found = words.cut(text).expect("no expression gives up");
+                    assert_eq!(lengths(&words, &found), *expected, "{name}: {text:?}");
+                }
+            }
+        }
+    }
+
+    /// The characters of words, which the vocabulary may write otherwise.
+    fn lengths(words: &Words, found: &[String]) -> Vec<usize> {
+        let text = |word: &String| match words.writing {
+            Writing::ByteLevel => String::from_utf8_lossy(&Pieces::ByteLevel.bytes(word)).chars().count(),
+            Writing::Spaces => word.chars().count(),
+        };
+        found.iter().map(text).collect()
     }
 
     #[test]
