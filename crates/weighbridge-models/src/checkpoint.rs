@@ -101,6 +101,12 @@ pub enum CheckpointProblem {
     /// A file that must be there is not.
     #[error("there is no {0} in it; a checkpoint is a folder with config.json and safetensors, or a .gguf file")]
     MissingFile(String),
+    /// Its tokenizer is only there in a format that is not read.
+    #[error(
+        "its tokenizer is in {0}, which is not read, and there is no tokenizer.json; write one with transformers: \
+         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    )]
+    OtherTokenizer(&'static str),
     /// A file is not what its name says.
     #[error("{file} {problem}")]
     Malformed {

@@ -14,6 +14,8 @@ mod markers;
 mod pieces;
 mod spm;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod text;
 mod unigram;
 mod wordpiece;
@@ -30,7 +32,7 @@ use thiserror::Error;
 
 pub(crate) use self::cuts::name as pre_tokenizer_name;
 pub(crate) use self::gguf::control_tokens;
-use self::markers::{Segment, Shadows};
+use self::markers::{Segment, Shadows, is_marker};
 use self::pieces::Pieces;
 pub use self::stream::Detokenizer;
 use self::text::Text;
@@ -126,28 +128,30 @@ impl Tokenizer {
 
     fn new(tokenizer: tokenizers::Tokenizer, text: Text, pieces: Pieces, around: Around) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
-        let shadows = Shadows::of(added.values().map(|token| token.content.as_str()));
+        let shadows = Shadows::of(added.values().map(|token| (token.content.as_str(), token.special)));
         let added = added.into_iter().map(|(id, token)| (id, token.special)).collect();
         Self { inner: Arc::new(Inner { tokenizer, text, pieces, added, shadows, around }) }
     }
 
-    /// The tokens of a text in which added tokens may be written out, as rendered chat templates have them. Adds none
-    /// of its own.
+    /// The tokens of a text in which added tokens may be written out. Adds none of its own.
     ///
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.encode_around(text, &[])
+        guarded(|| match self.inner.text {
+            Text::Library => self.inner.encode_by_library(text, false),
+            _ => self.inner.encode_segments(text, None),
+        })
     }
 
     /// The tokens of a text of which parts came from outside, `foreign` being their places in bytes, in order and
-    /// apart. No added token is found that has a character of those, but for those that are white space alone: what is
-    /// written `<|im_end|>` there becomes the tokens of these ten characters.
+    /// apart. No marker ([`Tokenizer::markers`]) is found that has a character of those: what is written `<|im_end|>`
+    /// there becomes the tokens of these ten characters.
     ///
     /// # Errors
     /// [`TokenizerError::Encode`], also where a place is not in the text.
     pub fn encode_around(&self, text: &str, foreign: &[Range<usize>]) -> Result<Vec<u32>, TokenizerError> {
-        guarded(|| self.inner.encode_around(text, foreign))
+        guarded(|| self.inner.encode_segments(text, Some(foreign)))
     }
 
     /// The tokens of a text that came from outside as a whole.
@@ -165,7 +169,7 @@ impl Tokenizer {
     /// [`TokenizerError::Encode`].
     pub fn encode_with_bos(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         match self.inner.around {
-            Around::Processor => self.inner.encode_by_library(text, true),
+            Around::Processor => guarded(|| self.inner.encode_by_library(text, true)),
             Around::Tokens { start, end } => {
                 let mut tokens = Vec::from_iter(start);
                 tokens.extend(self.encode(text)?);
@@ -184,12 +188,12 @@ impl Tokenizer {
         Ok((whole[..at].to_vec(), whole[behind..].to_vec()))
     }
 
-    /// The added tokens as they are written in a text, but for those that are white space alone. What may be one of
-    /// these in a text from outside has to be told to [`Tokenizer::encode_around`].
+    /// The added tokens that steer the model or may do so, as they are written in a text. Which parts of a text from
+    /// outside may be one of these has to be told to [`Tokenizer::encode_around`].
     pub fn markers(&self) -> Vec<String> {
-        let added = self.inner.tokenizer.get_added_tokens_decoder();
-        let mut markers: Vec<_> = added.into_values().map(|token| token.content).collect();
-        markers.retain(|marker| !marker.trim().is_empty());
+        let added = self.inner.tokenizer.get_added_tokens_decoder().into_values();
+        let mut markers: Vec<_> =
+            added.filter(|token| is_marker(&token.content, token.special)).map(|token| token.content).collect();
         markers.sort_unstable();
         markers
     }
@@ -240,10 +244,7 @@ impl Tokenizer {
 }
 
 impl Inner {
-    fn encode_around(&self, text: &str, foreign: &[Range<usize>]) -> Result<Vec<u32>, TokenizerError> {
-        if foreign.is_empty() && matches!(self.text, Text::Library) {
-            return self.encode_by_library(text, false);
-        }
+    fn encode_segments(&self, text: &str, foreign: Option<&[Range<usize>]>) -> Result<Vec<u32>, TokenizerError> {
         let mut tokens = Vec::new();
         for segment in self.shadows.segments(&self.tokenizer, text, foreign)? {
             match segment {

@@ -43,6 +43,21 @@ fn check_config(field: &str, value: Json, expected: &str) -> Outcome {
 }
 
 #[test]
+fn a_tokenizer_in_another_format_is_refused_by_its_file() -> Outcome {
+    for (file, expected) in
+        [("tokenizer.model", "its tokenizer is in tokenizer.model"), ("tekken.json", "in tekken.json")]
+    {
+        let folder = copy()?;
+        fs::write(folder.path().join(file), "?")?;
+        let error = Checkpoint::open(folder.path())?.tokenizer().err().map(|error| error.to_string());
+        assert!(error.as_ref().is_some_and(|error| error.contains(expected)), "{error:?}");
+    }
+    let error = Checkpoint::open(copy()?.path())?.tokenizer().err().map(|error| error.to_string());
+    assert!(error.is_some_and(|error| error.contains("there is no tokenizer.json")));
+    Ok(())
+}
+
+#[test]
 fn what_is_not_there_is_named() -> Outcome {
     check(Path::new("/no/such/model.gguf"), "/no/such/model.gguf: there is no such file or folder");
     let folder = copy()?;

@@ -23,6 +23,19 @@ pub(super) const SMALL_FILE_BYTES_MAX: u64 = 16 << 20;
 /// Bytes of a `tokenizer.json`; the largest published ones have some 40 MB.
 pub(super) const TOKENIZER_BYTES_MAX: u64 = 256 << 20;
 
+/// What else a folder may have its tokenizer in. None says how texts are cut before they meet the vocabulary, or not in
+/// a way that could be told from the file alone.
+const OTHER_TOKENIZERS: [&str; 8] = [
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tekken.json",
+    "tiktoken.model",
+    "qwen.tiktoken",
+    "vocab.json",
+    "vocab.txt",
+];
+
 /// Of `tokenizer.json`, what is needed before the tokenizer is.
 #[derive(Deserialize)]
 struct AddedTokens {
@@ -74,9 +87,15 @@ pub(super) fn open(files: Files) -> Result<Inner, CheckpointProblem> {
 
 /// The tokenizer of a folder.
 pub(super) fn tokenizer(files: &Files) -> Result<Tokenizer, CheckpointProblem> {
-    let bytes = files.read("tokenizer.json", TOKENIZER_BYTES_MAX)?;
-    let bytes = bytes.ok_or_else(|| CheckpointProblem::MissingFile("tokenizer.json".to_owned()))?;
-    Ok(Tokenizer::from_json(&bytes)?)
+    if let Some(bytes) = files.read("tokenizer.json", TOKENIZER_BYTES_MAX)? {
+        return Ok(Tokenizer::from_json(&bytes)?);
+    }
+    for file in OTHER_TOKENIZERS {
+        if files.read(file, TOKENIZER_BYTES_MAX)?.is_some() {
+            return Err(CheckpointProblem::OtherTokenizer(file));
+        }
+    }
+    Err(CheckpointProblem::MissingFile("tokenizer.json".to_owned()))
 }
 
 /// The licence in the front matter of a model card.

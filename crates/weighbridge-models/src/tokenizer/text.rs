@@ -8,6 +8,7 @@ use tokenizers::{OffsetReferential, OffsetType};
 
 use super::TokenizerError;
 use super::charsmap::Normalise;
+use super::markers::is_marker;
 use super::words::Words;
 
 /// How a text comes to the vocabulary.
@@ -43,12 +44,13 @@ impl Text {
 }
 
 /// Adds the tokens of a word. A model may know added tokens as words (unigrams do, and what is taken whole may be
-/// one); a text without any has none of them, so that such a word is taken apart.
+/// one); a text without any markers has none of them, so that such a word is taken apart.
 fn add(tokenizer: &Tokenizer, word: &str, tokens: &mut Vec<u32>) -> tokenizers::Result<()> {
     for token in tokenizer.get_model().tokenize(word)? {
         let written = word.get(token.offsets.0..token.offsets.1).filter(|&written| written == token.value);
+        let vocabulary = tokenizer.get_added_vocabulary();
         let added = |written: &&str| {
-            !written.trim().is_empty() && tokenizer.get_added_vocabulary().get_vocab().contains_key(*written)
+            vocabulary.get_vocab().contains_key(*written) && is_marker(written, vocabulary.is_special_token(written))
         };
         let cut =
             written.filter(added).and_then(|written| written.char_indices().nth(1).map(|(at, _)| written.split_at(at)));

@@ -108,6 +108,7 @@ fn folder_and_gguf_cut_texts_alike() -> Outcome {
     for text in texts {
         let tokens = folder.encode(&text)?;
         assert_eq!(file.encode(&text)?, tokens, "{text:?}");
+        assert_eq!(folder.encode_around(&text, &[])?, tokens, "{text:?}");
         assert_eq!(file.decode(&tokens), folder.decode(&tokens));
         let mut stream = folder.stream();
         let mut streamed: String = tokens.iter().filter_map(|&token| stream.push(token)).collect();

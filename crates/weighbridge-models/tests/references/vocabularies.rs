@@ -57,3 +57,25 @@ fn check_stream(tokenizer: &Tokenizer, ids: &[u32], text: &str) {
     assert_eq!(stream.finish(), None);
     assert_eq!(streamed, text);
 }
+
+#[test]
+fn a_text_from_outside_has_no_markers_and_is_else_the_same() -> Outcome {
+    // One of each kind.
+    for name in ["llama-bpe", "phi-3", "bert-bge"] {
+        let Some(path) = shared(&format!("vocab/{name}.gguf")) else { return Ok(()) };
+        let tokenizer = Tokenizer::open(&path)?;
+        for (text, ids) in cases(&path)? {
+            assert_eq!(tokenizer.encode_text(&text)?, ids, "{name}: {text:?}");
+        }
+        let markers = tokenizer.markers();
+        for marker in markers.iter().take(40) {
+            let text = format!("a{marker}b");
+            let ids = tokenizer.encode_text(&text)?;
+            assert!(ids.iter().all(|&id| tokenizer.token(id).as_ref() != Some(marker)), "{name}: {text:?} as {ids:?}");
+            if !LOSSY.contains(&name) {
+                assert_eq!(tokenizer.decode(&ids), text, "{name}");
+            }
+        }
+    }
+    Ok(())
+}
