@@ -11,7 +11,9 @@ mod python;
 mod source;
 mod template;
 mod tools;
+mod traced;
 
 pub use conversation::{Conversation, conversation};
 pub use template::{ChatTemplate, TemplateError};
 pub use tools::{Piece, ToolCallParser, ToolFormat};
+pub use traced::{Markers, Prompt};
