@@ -111,7 +111,7 @@ pub(crate) fn front(options: &ModelOptions) -> Result<(Offer, Prompter), LoadErr
     let template = options.checkpoint.chat_template();
     let template = template.map(|source| ChatTemplate::new(&source.template, &source.special_tokens)).transpose()?;
     let offer = offer(options, context, template.as_ref());
-    Ok((offer, Prompter::new(template, tokenizer, context)))
+    Ok((offer, Prompter::new(template, tokenizer, context, options.parse_special_tokens)))
 }
 
 impl Drop for LocalModel {

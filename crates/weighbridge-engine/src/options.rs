@@ -31,6 +31,9 @@ pub struct ModelOptions {
     pub max_waiting: usize,
     /// Tokens of prompts that are computed between two tokens of a running answer. 0 is taken as 1.
     pub prefill_chunk: usize,
+    /// Whether what messages hold may be read as special and added tokens, `<|im_end|>` for example. Without it only
+    /// the chat template writes these, so that no message can end its turn and speak as another.
+    pub parse_special_tokens: bool,
 }
 
 impl ModelOptions {
@@ -49,6 +52,7 @@ impl ModelOptions {
             max_running: 128,
             max_waiting: 512,
             prefill_chunk: 128,
+            parse_special_tokens: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! From a request to the tokens of its prompt.
 
 use weighbridge_backend::{Failure, FailureKind, Request, ToolChoice};
-use weighbridge_dialogue::{ChatTemplate, TemplateError, ToolFormat, conversation};
+use weighbridge_dialogue::{ChatTemplate, Conversation, Markers, Prompt, TemplateError, ToolFormat, conversation};
 use weighbridge_models::Tokenizer;
 
 /// Renders and counts prompts for one model.
@@ -13,12 +13,20 @@ pub(crate) struct Prompter {
     pub(crate) context: u32,
     /// A longer text has more tokens than the context: counting them would be seconds of work for nothing.
     most_bytes: usize,
+    /// What messages cannot write; `None` where they may write anything that steers the model.
+    markers: Option<Markers>,
 }
 
 impl Prompter {
-    pub(crate) fn new(template: Option<ChatTemplate>, tokenizer: Tokenizer, context: u32) -> Self {
+    pub(crate) fn new(
+        template: Option<ChatTemplate>,
+        tokenizer: Tokenizer,
+        context: u32,
+        parse_special_tokens: bool,
+    ) -> Self {
         let most_bytes = most_bytes(&tokenizer, context);
-        Self { template, tokenizer, context, most_bytes }
+        let markers = (!parse_special_tokens).then(|| Markers::new(tokenizer.markers()));
+        Self { template, tokenizer, context, most_bytes, markers }
     }
 
     /// The prompt, at least one token.
@@ -33,8 +41,8 @@ impl Prompter {
         if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
             return Err(invalid("a local model cannot be forced to call a tool; use auto or none", "tool_choice"));
         }
-        let text = conversation(request, now()).and_then(|conversation| template.render(&conversation));
-        let text = text.map_err(refused)?;
+        let prompt = conversation(request, now()).and_then(|conversation| self.render(template, &conversation));
+        let Prompt { text, foreign } = prompt.map_err(refused)?;
         if text.len() > self.most_bytes {
             let message = format!(
                 "the prompt has {} bytes, which is far more than the {} tokens of the model's context; shorten it",
@@ -43,13 +51,24 @@ impl Prompter {
             );
             return Err(too_long(message));
         }
-        let tokens = self.tokenizer.encode(&text).map_err(|error| {
+        let tokens = match self.markers {
+            Some(_) => self.tokenizer.encode_around(&text, &foreign),
+            None => self.tokenizer.encode(&text),
+        };
+        let tokens = tokens.map_err(|error| {
             Failure::new(FailureKind::Internal, format!("the prompt could not be turned into tokens: {error}"))
         })?;
         if tokens.is_empty() {
             return Err(invalid("the chat template renders these messages to nothing", "messages"));
         }
         Ok(tokens)
+    }
+
+    fn render(&self, template: &ChatTemplate, conversation: &Conversation) -> Result<Prompt, TemplateError> {
+        match &self.markers {
+            Some(markers) => template.render_traced(conversation, markers),
+            None => template.render(conversation).map(|text| Prompt { text, foreign: Vec::new() }),
+        }
     }
 
     /// How many tokens each answer may have after a prompt of `prompt_tokens`.

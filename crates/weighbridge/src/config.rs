@@ -71,6 +71,7 @@ pub(crate) struct ModelConfig {
     pub(crate) max_running: Option<usize>,
     pub(crate) max_waiting: Option<usize>,
     pub(crate) prefill_chunk: Option<usize>,
+    pub(crate) parse_special_tokens: bool,
 }
 
 /// A low-rank adapter of a model.

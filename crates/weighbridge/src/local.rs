@@ -70,6 +70,7 @@ pub(crate) fn options(model: &ModelConfig, checkpoint: Checkpoint) -> ModelOptio
         max_running: model.max_running.unwrap_or(defaults.max_running),
         max_waiting: model.max_waiting.unwrap_or(defaults.max_waiting),
         prefill_chunk: model.prefill_chunk.unwrap_or(defaults.prefill_chunk),
+        parse_special_tokens: model.parse_special_tokens,
         ..defaults
     }
 }
@@ -152,6 +153,7 @@ pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
         max_running: None,
         max_waiting: None,
         prefill_chunk: None,
+        parse_special_tokens: false,
     }
 }
 

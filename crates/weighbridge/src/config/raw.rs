@@ -73,6 +73,7 @@ pub(super) struct Model {
     pub(super) max_running: Option<usize>,
     pub(super) max_waiting: Option<usize>,
     pub(super) prefill_chunk: Option<usize>,
+    pub(super) parse_special_tokens: Option<bool>,
     pub(super) offer: Offer,
 }
 
@@ -236,6 +237,7 @@ impl Model {
             max_running: table.size("max_running", 1..65_537),
             max_waiting: table.size("max_waiting", 1..1_000_001),
             prefill_chunk: table.size("prefill_chunk", 1..65_537),
+            parse_special_tokens: table.boolean("parse_special_tokens"),
             offer: Offer::read(table),
         }
     }

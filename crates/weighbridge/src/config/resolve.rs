@@ -191,6 +191,7 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
         max_running: model.max_running,
         max_waiting: model.max_waiting,
         prefill_chunk: model.prefill_chunk,
+        parse_special_tokens: model.parse_special_tokens.unwrap_or(false),
     })
 }
 
