@@ -71,7 +71,7 @@ fn what_is_not_there_is_named() -> Outcome {
 #[test]
 fn what_the_config_asks_for_and_is_not_supported_is_named() -> Outcome {
     check_config("model_type", json!("rwkv"), "architecture `rwkv` is not supported yet; supported: llama, ")?;
-    check_config("hidden_act", json!("relu"), "`hidden_act` is `relu`; supported: silu, ")?;
+    check_config("hidden_act", json!("mish"), "`hidden_act` is `mish`; supported: silu, ")?;
     check_config("quantization_config", json!({"quant_method": "awq"}), "`quantization_config`")?;
     let spiral = json!({"rope_type": "spiral", "factor": 4.0});
     check_config("rope_parameters", spiral, "`rope_type` is `spiral`, which is not supported yet")?;
