@@ -1,9 +1,31 @@
-//! Everything below safe Rust.
+//! Everything below safe Rust: slices in, slices out.
 //!
-//! For now that is two things: [`MappedFile`], the bytes of a file without reading them first, and the number
-//! of computing [`threads`]. This crate knows no tensors: slices in, slices out. It alone may write `unsafe`.
+//! - [`MappedFile`]: the bytes of a file without reading them first, and the number of computing [`threads`].
+//! - [`Cpu`]: a [`Pool`] of threads and the [`Tier`] of instructions they use, found once at the start.
+//! - [`PackedMatrix`]: weights at the bits they have in their file, and [`Rows`] of activations to multiply them with.
+//! - [`Pages`] of keys and values, and attention over them.
+//! - [`vector`]: what is done with rows between products.
+//!
+//! This crate knows no tensors. It alone may write `unsafe`. Every kernel has a scalar twin, and all tiers agree to the
+//! last bit.
 
+mod attention;
+mod cpu;
+mod formats;
 mod map;
+mod packed;
+mod pool;
+mod product;
+mod rows;
 pub mod threads;
+mod tier;
+pub mod vector;
 
+pub use attention::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape, Pages};
+pub use cpu::Cpu;
 pub use map::MappedFile;
+pub use packed::{Layout, PackError, PackedMatrix};
+pub use pool::Pool;
+pub use product::{Product, Then};
+pub use rows::{Rounding, Rows};
+pub use tier::{Tier, TierError};

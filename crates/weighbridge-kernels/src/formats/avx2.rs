@@ -1,0 +1,251 @@
+//! The formats sixteen lanes at a time, in two registers of eight.
+//!
+//! Everything here is inlined into kernels that are compiled for AVX2, FMA and F16C, and may be called by them alone.
+#![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within the record, by one promise")]
+
+use std::arch::x86_64::*;
+
+use super::*;
+
+/// Eight lanes, and eight lanes.
+pub(crate) type Pair = [__m256; 2];
+
+/// A block format, read with AVX2.
+pub(crate) trait Avx2Format: Format {
+    /// The scales of a step, as [`Format::scale`].
+    ///
+    /// # Safety
+    /// `record` points to a whole record, `step` is one of its, and the processor has AVX2 and F16C.
+    unsafe fn scales(record: *const u8, step: usize) -> Pair;
+
+    /// The minima of a step, as [`Format::minimum`].
+    ///
+    /// # Safety
+    /// As of [`Self::scales`].
+    #[inline(always)]
+    unsafe fn minima(_record: *const u8, _step: usize) -> Pair {
+        [_mm256_setzero_ps(); 2]
+    }
+
+    /// The codes of eight inputs of a step, of which `eighth` counts the eights: the first four inputs of lanes 0 to
+    /// 7, of lanes 8 to 15, then the next four inputs of both.
+    ///
+    /// # Safety
+    /// As of [`Self::scales`], and `eighth` is below `STEP / 8`.
+    unsafe fn codes(record: *const u8, step: usize, eighth: usize) -> [__m256i; 4];
+}
+
+/// Formats of 32 inputs whose record is scales, perhaps minima, perhaps a fifth bit, and nibbles.
+macro_rules! of_32 {
+    ($($name:ident $(minima at $minima:literal)? $(high at $high:literal)?, nibbles at $nibbles:literal;)*) => { $(
+        impl Avx2Format for $name {
+            #[inline(always)]
+            unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+                halves(record)
+            }
+
+            $(#[inline(always)]
+            unsafe fn minima(record: *const u8, _step: usize) -> Pair {
+                // The file has what is added.
+                let sign = _mm256_set1_ps(-0.0);
+                halves(record.add($minima)).map(|it| _mm256_xor_ps(it, sign))
+            })?
+
+            #[inline(always)]
+            unsafe fn codes(record: *const u8, _step: usize, eighth: usize) -> [__m256i; 4] {
+                let codes = nibbles(record.add($nibbles + 64 * eighth));
+                $(let codes = with_high::<1>(codes, record.add($high), eighth);)?
+                codes
+            }
+        }
+    )* };
+}
+of_32! {
+    Q4_0, nibbles at 32;
+    Q4_1 minima at 32, nibbles at 64;
+    Q5_0 high at 32, nibbles at 96;
+    Q5_1 minima at 32 high at 64, nibbles at 128;
+}
+
+impl Avx2Format for Q8_0 {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+        halves(record)
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, _step: usize, eighth: usize) -> [__m256i; 4] {
+        let place = record.add(32 + 128 * eighth);
+        [bytes(place), bytes(place.add(32)), bytes(place.add(64)), bytes(place.add(96))]
+    }
+}
+
+impl Avx2Format for Q4K {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, step: usize) -> Pair {
+        times(halves(record), six_bits(record.add(64), step))
+    }
+
+    #[inline(always)]
+    unsafe fn minima(record: *const u8, step: usize) -> Pair {
+        times(halves(record.add(32)), six_bits(record.add(160), step))
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, step: usize, eighth: usize) -> [__m256i; 4] {
+        nibbles(record.add(256 + 256 * step + 64 * eighth))
+    }
+}
+
+impl Avx2Format for Q5K {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, step: usize) -> Pair {
+        Q4K::scales(record, step)
+    }
+
+    #[inline(always)]
+    unsafe fn minima(record: *const u8, step: usize) -> Pair {
+        Q4K::minima(record, step)
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, step: usize, eighth: usize) -> [__m256i; 4] {
+        let place = record.add(256 + 320 * step);
+        with_high::<1>(nibbles(place.add(64 + 64 * eighth)), place, eighth)
+    }
+}
+
+impl Avx2Format for Q6K {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, step: usize) -> Pair {
+        let steps = _mm_loadu_si128(record.add(32 + 16 * step).cast());
+        let high = _mm_unpackhi_epi64(steps, steps);
+        let wide = [steps, high].map(|eight| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)));
+        times(halves(record), wide)
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, step: usize, eighth: usize) -> [__m256i; 4] {
+        let place = record.add(288 + 192 * step);
+        with_high::<2>(nibbles(place.add(64 + 64 * eighth)), place, eighth)
+    }
+}
+
+impl Avx2Format for Mxfp4 {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+        let exponents = _mm_loadu_si128(record.cast());
+        let high = _mm_unpackhi_epi64(exponents, exponents);
+        [exponents, high].map(|eight| {
+            let exponent = _mm256_cvtepu8_epi32(eight);
+            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponent, _mm256_set1_epi32(1)));
+            let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponent);
+            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), exponent);
+            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, is_small))
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, _step: usize, eighth: usize) -> [__m256i; 4] {
+        looked_up(nibbles(record.add(16 + 64 * eighth)), FLOATS.as_ptr())
+    }
+}
+
+impl Avx2Format for Iq4Nl {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+        halves(record)
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, _step: usize, eighth: usize) -> [__m256i; 4] {
+        looked_up(nibbles(record.add(32 + 64 * eighth)), UNEVEN.as_ptr().cast())
+    }
+}
+
+impl Avx2Format for Iq4Xs {
+    #[inline(always)]
+    unsafe fn scales(record: *const u8, step: usize) -> Pair {
+        let offset = _mm256_set1_ps(32.0);
+        times(halves(record), six_bits(record.add(32), step).map(|it| _mm256_sub_ps(it, offset)))
+    }
+
+    #[inline(always)]
+    unsafe fn codes(record: *const u8, step: usize, eighth: usize) -> [__m256i; 4] {
+        looked_up(nibbles(record.add(128 + 256 * step + 64 * eighth)), UNEVEN.as_ptr().cast())
+    }
+}
+
+#[inline(always)]
+unsafe fn bytes(place: *const u8) -> __m256i {
+    _mm256_loadu_si256(place.cast())
+}
+
+/// Sixteen half-precision floats.
+#[inline(always)]
+unsafe fn halves(place: *const u8) -> Pair {
+    [_mm256_cvtph_ps(_mm_loadu_si128(place.cast())), _mm256_cvtph_ps(_mm_loadu_si128(place.add(16).cast()))]
+}
+
+#[inline(always)]
+unsafe fn times(a: Pair, b: Pair) -> Pair {
+    [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])]
+}
+
+/// The codes in 64 bytes of nibbles.
+#[inline(always)]
+unsafe fn nibbles(place: *const u8) -> [__m256i; 4] {
+    let mask = _mm256_set1_epi8(15);
+    let (a, b) = (bytes(place), bytes(place.add(32)));
+    let (c, d) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
+    [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask), _mm256_and_si256(c, mask), _mm256_and_si256(d, mask)]
+}
+
+/// Puts the bits above the fourth to codes, which are in 64 bytes at `place`, `BITS` of each four inputs.
+#[inline(always)]
+unsafe fn with_high<const BITS: i32>(codes: [__m256i; 4], place: *const u8, eighth: usize) -> [__m256i; 4] {
+    let mask = _mm256_set1_epi8(if BITS == 1 { 1 << 4 } else { 3 << 4 });
+    let (a, b) = (bytes(place), bytes(place.add(32)));
+    let first = 2 * eighth as i32 * BITS;
+    let high = |it: __m256i, shift: i32| {
+        // Up by four to where the bits belong, down to the group; what crosses from byte to byte is masked off.
+        let up = _mm256_slli_epi16::<4>(it);
+        let shifted = match shift {
+            0..4 => _mm256_srl_epi16(up, _mm_cvtsi32_si128(shift)),
+            _ => _mm256_srl_epi16(it, _mm_cvtsi32_si128(shift - 4)),
+        };
+        _mm256_and_si256(shifted, mask)
+    };
+    [
+        _mm256_or_si256(codes[0], high(a, first)),
+        _mm256_or_si256(codes[1], high(b, first)),
+        _mm256_or_si256(codes[2], high(a, first + BITS)),
+        _mm256_or_si256(codes[3], high(b, first + BITS)),
+    ]
+}
+
+/// The values that codes of four bits stand for.
+#[inline(always)]
+unsafe fn looked_up(codes: [__m256i; 4], values: *const u8) -> [__m256i; 4] {
+    let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.cast()));
+    codes.map(|it| _mm256_shuffle_epi8(values, it))
+}
+
+/// Numbers of six bits for sixteen lanes, as [`six_bit`].
+#[inline(always)]
+unsafe fn six_bits(lists: *const u8, group: usize) -> Pair {
+    let lists = lists.add(48 * (group / 4));
+    let list = |index: usize| _mm_loadu_si128(lists.add(16 * index).cast());
+    let numbers = match group % 4 {
+        3 => {
+            let top = _mm_set1_epi8(3);
+            let bits = |index| _mm_and_si128(_mm_srli_epi16::<6>(list(index)), top);
+            let second = _mm_slli_epi16::<2>(bits(1));
+            let third = _mm_slli_epi16::<4>(bits(2));
+            _mm_or_si128(bits(0), _mm_or_si128(second, third))
+        }
+        index => _mm_and_si128(list(index), _mm_set1_epi8(63)),
+    };
+    let high = _mm_unpackhi_epi64(numbers, numbers);
+    [numbers, high].map(|eight| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight)))
+}

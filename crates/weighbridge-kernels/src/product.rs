@@ -1,0 +1,208 @@
+//! Products of rows of activations with packed matrices.
+//!
+//! A number of the result is a sum over the inputs that is always taken in the same order: for block formats, step by
+//! step, the integer products of a step exactly and then `sum += products · (scale · scale of the activations)`, and
+//! likewise the minima; for floats input by input, in parts of [`PART`] that are added up. Neither the rows beside
+//! it, nor the tier, nor the number of threads changes a bit of it.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+
+use std::ops::Range;
+
+use crate::cpu::Cpu;
+use crate::formats::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::packed::{LANES, Layout, PackedMatrix, Shared};
+use crate::rows::Rows;
+use crate::tier::Tier;
+
+/// Inputs whose products with floats are summed before they are added to the others, which keeps rounding small.
+pub(crate) const PART: usize = 256;
+/// Rows that go through a tile at once: their sums fit the first-level cache beside a stripe of weights.
+const ROWS_AT_ONCE: usize = 256;
+/// Bytes of weights that are worth a task.
+const TASK_BYTES: usize = 48 << 10;
+
+/// The sums of a row for the outputs of a tile.
+type Sums = [f32; LANES];
+
+/// One matrix that rows are multiplied with, and where the result goes.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// The matrix.
+    pub matrix: &'a PackedMatrix,
+    /// Added to each row.
+    pub bias: Option<&'a [f32]>,
+    /// `[rows, outputs]`.
+    pub to: &'a mut [f32],
+    /// What is done with the result.
+    pub then: Then,
+}
+
+/// What is done with the result of a product.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Then {
+    /// It is stored.
+    Store,
+    /// It is multiplied by this and added to what is there.
+    Add(f32),
+}
+
+impl<'a> Product<'a> {
+    /// One without a bias, to be stored.
+    pub fn new(matrix: &'a PackedMatrix, to: &'a mut [f32]) -> Self {
+        Self { matrix, bias: None, to, then: Then::Store }
+    }
+}
+
+impl Cpu {
+    /// Multiplies all rows with each matrix.
+    ///
+    /// # Panics
+    /// Where a matrix, its bias or its result has not the size that the rows ask for, and where rows are not rounded
+    /// that meet a block format.
+    pub fn product(&self, rows: &Rows, products: &mut [Product<'_>]) {
+        let work: Vec<Work<'_>> = products.iter_mut().map(|product| Work::new(rows, product)).collect();
+        let tiles: usize = work.iter().map(|work| work.matrix.tiles()).sum();
+        let bytes: usize = work.iter().map(|work| work.matrix.bytes()).sum();
+        let task_bytes = TASK_BYTES.min(bytes / (4 * self.pool().threads()) + 1);
+        // With many rows a tile is work enough.
+        let by_bytes = (task_bytes * tiles / bytes.max(1)).div_ceil(rows.count().max(1));
+        let at_once = by_bytes.max(1).max(tiles.div_ceil(60_000));
+        self.pool().run(tiles.div_ceil(at_once), |task| {
+            let mut range = task * at_once..tiles.min((task + 1) * at_once);
+            for work in &work {
+                let here = range.start.min(work.matrix.tiles())..range.end.min(work.matrix.tiles());
+                work.compute(self.tier(), rows, here);
+                range = range.start.saturating_sub(work.matrix.tiles())..range.end.saturating_sub(work.matrix.tiles());
+            }
+        });
+    }
+}
+
+/// A product as its tasks see it.
+struct Work<'a> {
+    matrix: &'a PackedMatrix,
+    bias: Option<&'a [f32]>,
+    to: Shared<f32>,
+    then: Then,
+}
+
+impl<'a> Work<'a> {
+    fn new(rows: &Rows, product: &'a mut Product<'_>) -> Self {
+        let matrix = product.matrix;
+        assert_eq!(rows.width(), matrix.inputs(), "rows are as wide as the matrix has inputs");
+        assert_eq!(product.to.len(), rows.count() * matrix.outputs(), "there is a place for each number");
+        assert!(product.bias.is_none_or(|bias| bias.len() == matrix.outputs()), "a bias has a number for each output");
+        assert!(matrix.layout().is_float() || rows.is_rounded(), "rows that meet a block format are rounded");
+        Self { matrix, bias: product.bias, to: Shared::new(product.to), then: product.then }
+    }
+
+    fn compute(&self, tier: Tier, rows: &Rows, tiles: Range<usize>) {
+        if tiles.is_empty() {
+            return;
+        }
+        let mut sums = [[0.0; LANES]; ROWS_AT_ONCE];
+        for first in (0..rows.count()).step_by(ROWS_AT_ONCE) {
+            let range = first..rows.count().min(first + ROWS_AT_ONCE);
+            let mut tile = tiles.start;
+            while tile < tiles.end {
+                let sums = &mut sums[..];
+                let done = tiles_of_rows(tier, self.matrix, tile..tiles.end, rows, range.clone(), sums);
+                for (index, tile) in (tile..tile + done).enumerate() {
+                    self.finish(tile, range.clone(), &sums[index * range.len()..][..range.len()]);
+                }
+                tile += done;
+            }
+        }
+    }
+
+    fn finish(&self, tile: usize, rows: Range<usize>, sums: &[Sums]) {
+        let outputs = self.matrix.outputs();
+        let lanes = tile * LANES..outputs.min((tile + 1) * LANES);
+        let bias = self.bias.map(|bias| &bias[lanes.clone()]);
+        for (row, sums) in rows.zip(sums) {
+            let place = row * outputs + lanes.start..row * outputs + lanes.end;
+            // SAFETY: the result is borrowed for as long as this value lives, and each of its tiles has one task.
+            let place = unsafe { self.to.part(place) };
+            let mut sums = *sums;
+            if let Some(bias) = bias {
+                sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+            }
+            match self.then {
+                Then::Store => place.copy_from_slice(&sums[..place.len()]),
+                Then::Add(scale) => place.iter_mut().zip(&sums).for_each(|(place, sum)| *place += scale * sum),
+            }
+        }
+    }
+}
+
+/// Computes the sums of some rows for the first of `tiles`, and perhaps for a few more of them; gives how many. The
+/// sums of a tile stand together, one for each row.
+fn tiles_of_rows(
+    tier: Tier,
+    matrix: &PackedMatrix,
+    tiles: Range<usize>,
+    rows: &Rows,
+    range: Range<usize>,
+    sums: &mut [Sums],
+) -> usize {
+    macro_rules! blocks {
+        ($format:ty) => {
+            match tier {
+                Tier::Scalar => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
+                // SAFETY: a `Cpu` has a tier that its processor has.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx2 => unsafe { avx2::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums) },
+                #[cfg(not(target_arch = "x86_64"))]
+                Tier::Avx2 => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
+            }
+        };
+    }
+    match matrix.layout() {
+        Layout::F32 | Layout::F16 | Layout::Bf16 => {
+            return match tier {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Tier::Avx2 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
+                _ => {
+                    scalar::floats(matrix.layout(), matrix.tile(tiles.start), rows, range, sums);
+                    1
+                }
+            };
+        }
+        Layout::Q4_0 => blocks!(Q4_0),
+        Layout::Q4_1 => blocks!(Q4_1),
+        Layout::Q5_0 => blocks!(Q5_0),
+        Layout::Q5_1 => blocks!(Q5_1),
+        Layout::Q8_0 => blocks!(Q8_0),
+        Layout::Q4K => blocks!(Q4K),
+        Layout::Q5K => blocks!(Q5K),
+        Layout::Q6K => blocks!(Q6K),
+        Layout::Mxfp4 => blocks!(Mxfp4),
+        Layout::Iq4Nl => blocks!(Iq4Nl),
+        Layout::Iq4Xs => blocks!(Iq4Xs),
+    }
+    1
+}
+
+/// The numbers of one lane of a tile.
+pub(crate) fn expand_lane(layout: Layout, tile: &[u8], lane: usize, to: &mut [f32]) {
+    match layout {
+        Layout::F32 | Layout::F16 | Layout::Bf16 => {
+            to.iter_mut().enumerate().for_each(|(input, to)| *to = scalar::float(layout, tile, input, lane));
+        }
+        Layout::Q4_0 => scalar::expand::<Q4_0>(tile, lane, to),
+        Layout::Q4_1 => scalar::expand::<Q4_1>(tile, lane, to),
+        Layout::Q5_0 => scalar::expand::<Q5_0>(tile, lane, to),
+        Layout::Q5_1 => scalar::expand::<Q5_1>(tile, lane, to),
+        Layout::Q8_0 => scalar::expand::<Q8_0>(tile, lane, to),
+        Layout::Q4K => scalar::expand::<Q4K>(tile, lane, to),
+        Layout::Q5K => scalar::expand::<Q5K>(tile, lane, to),
+        Layout::Q6K => scalar::expand::<Q6K>(tile, lane, to),
+        Layout::Mxfp4 => scalar::expand::<Mxfp4>(tile, lane, to),
+        Layout::Iq4Nl => scalar::expand::<Iq4Nl>(tile, lane, to),
+        Layout::Iq4Xs => scalar::expand::<Iq4Xs>(tile, lane, to),
+    }
+}

@@ -1,0 +1,303 @@
+//! What is done with rows of float32 between products: norms, rotation, activations, exponentials.
+//!
+//! Each is written once, in sixteen lanes where it sums, and compiled for every tier; nothing here is contracted to
+//! fused operations, so that the tiers agree to the last bit.
+
+use crate::cpu::Cpu;
+use crate::rows::{GROUP, HALF};
+use crate::tier::Tier;
+
+/// Lanes of a sum.
+const LANES: usize = 16;
+
+/// Compiles a function for every tier, and calls the one of a `Cpu`.
+macro_rules! tiered {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident(cpu: &Cpu $(, $argument:ident: $type:ty)* $(,)?) $(-> $result:ty)? $body:block) => {
+        $(#[$doc])*
+        #[expect(clippy::allow_attributes, reason = "one macro serves functions of few and of many arguments")]
+        #[allow(clippy::too_many_arguments, reason = "parts of one row, each with its own name")]
+        $visibility fn $name(cpu: &Cpu $(, $argument: $type)*) $(-> $result)? {
+            #[inline(always)]
+            fn everywhere($($argument: $type),*) $(-> $result)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,fma,f16c")]
+            fn avx2($($argument: $type),*) $(-> $result)? {
+                everywhere($($argument),*)
+            }
+
+            match cpu.tier() {
+                // SAFETY: a `Cpu` has a tier that its processor has.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx2 => unsafe { avx2($($argument),*) },
+                _ => everywhere($($argument),*),
+            }
+        }
+    };
+}
+
+tiered! {
+    /// Rounds rows to groups of 32 with a scale each: numbers of `bits` bits, 8 or 16.
+    pub(crate) fn round(
+        cpu: &Cpu,
+        bits: u32,
+        plain: &[f32],
+        high: &mut [i8],
+        low: &mut [i8],
+        whole: &mut [i16],
+        scales: &mut [f32],
+        sums: &mut [i32],
+    ) {
+        // The largest of sixteen bits is one whose high byte is 127 and whose low byte is 0.
+        let most = if bits == 8 { 127.0 } else { 32512.0 };
+        let (plain, whole) = (plain.as_chunks::<GROUP>().0, whole.as_chunks_mut::<GROUP>().0);
+        let (high, low) = (high.as_chunks_mut::<GROUP>().0, low.as_chunks_mut::<GROUP>().0);
+        let sums = sums.as_chunks_mut::<{ GROUP / HALF }>().0;
+        for (index, plain) in plain.iter().enumerate() {
+            let mut lanes = [0.0_f32; LANES];
+            for half in plain.as_chunks::<LANES>().0 {
+                for (lane, x) in lanes.iter_mut().zip(half) {
+                    *lane = if x.abs() > *lane { x.abs() } else { *lane };
+                }
+            }
+            let largest = lanes.iter().fold(0.0_f32, |largest, &lane| if lane > largest { lane } else { largest });
+            let inverse = if largest > 0.0 { most / largest } else { 0.0 };
+            scales[index] = largest / most;
+            let whole = &mut whole[index];
+            for (whole, x) in whole.iter_mut().zip(plain) {
+                // Within sixteen bits by the choice of the scale, but for numbers that are none.
+                *whole = nearest(x * inverse) as i16;
+            }
+            for (sum, whole) in sums[index].iter_mut().zip(whole.as_chunks::<HALF>().0) {
+                *sum = whole.iter().map(|&whole| i32::from(whole)).sum();
+            }
+            let (high, low) = (&mut high[index], &mut low[index]);
+            if bits == 8 {
+                high.iter_mut().zip(whole).for_each(|(high, whole)| *high = *whole as i8);
+            } else {
+                for ((high, low), whole) in high.iter_mut().zip(low).zip(whole) {
+                    *high = (whole.wrapping_add(128) >> 8) as i8;
+                    *low = *whole as i8;
+                }
+            }
+        }
+    }
+}
+
+/// The nearest whole number, of two the even one; below 2²² either way.
+#[inline(always)]
+fn nearest(x: f32) -> i32 {
+    // Adding 1.5 · 2²³ leaves no bits for fractions, and the whole number in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    (x + ROUND).to_bits().wrapping_sub(ROUND.to_bits()) as i32
+}
+
+/// `eˣ` within two units in the last place; zero below −87.3, and never above 3.4 · 10³⁸.
+///
+/// By Cody and Waite's reduction and the polynomial of Cephes' `expf`.
+#[inline(always)]
+pub(crate) fn exp(x: f32) -> f32 {
+    let kept = if x > 88.3 { 88.3 } else { x };
+    let power = nearest(kept * std::f32::consts::LOG2_E);
+    let whole = power as f32;
+    let r = kept - whole * 0.693_359_4 - whole * -2.121_944_4e-4;
+    let mut y = 1.987_569_1e-4_f32;
+    for coefficient in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        y = y * r + coefficient;
+    }
+    let y = y * (r * r) + r + 1.0;
+    let scale = f32::from_bits((power.wrapping_add(127) as u32) << 23);
+    if x < -87.3 { 0.0 } else { y * scale }
+}
+
+/// `tanh x`.
+#[inline(always)]
+pub(crate) fn tanh(x: f32) -> f32 {
+    // Beyond ±9 it is ±1 in float32.
+    let kept = x.clamp(-9.0, 9.0);
+    // Near zero the quotient would cancel; there the series has all the digits.
+    let square = kept * kept;
+    let series = kept * (1.0 - square * (1.0 / 3.0 - square * (2.0 / 15.0 - square * (17.0 / 315.0))));
+    let quotient = 1.0 - 2.0 / (exp(2.0 * kept) + 1.0);
+    if kept.abs() < 0.15 { series } else { quotient }
+}
+
+/// The sum of a row of numbers, in sixteen lanes.
+#[inline(always)]
+fn sum(x: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    let mut lanes = [0.0_f32; LANES];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, x)| *lane += of(*x));
+    }
+    lanes.iter_mut().zip(tail).for_each(|(lane, x)| *lane += of(*x));
+    lanes.iter().sum()
+}
+
+tiered! {
+    /// `to = x / sqrt(mean(x²) + eps) · weight` for a row (<https://arxiv.org/abs/1910.07467>); without a weight, one.
+    pub fn rms_norm(cpu: &Cpu, x: &[f32], weight: Option<&[f32]>, eps: f32, to: &mut [f32]) {
+        let scale = 1.0 / (sum(x, |x| x * x) / x.len() as f32 + eps).sqrt();
+        match weight {
+            Some(weight) => {
+                to.iter_mut().zip(x).zip(weight).for_each(|((to, x), weight)| *to = x * scale * weight);
+            }
+            None => to.iter_mut().zip(x).for_each(|(to, x)| *to = x * scale),
+        }
+    }
+}
+
+tiered! {
+    /// The same in place.
+    pub fn rms_norm_in_place(cpu: &Cpu, x: &mut [f32], weight: Option<&[f32]>, eps: f32) {
+        let scale = 1.0 / (sum(x, |x| x * x) / x.len() as f32 + eps).sqrt();
+        match weight {
+            Some(weight) => x.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * scale * weight),
+            None => x.iter_mut().for_each(|x| *x *= scale),
+        }
+    }
+}
+
+tiered! {
+    /// `to = (x − mean(x)) / sqrt(var(x) + eps) · weight + bias` for a row (<https://arxiv.org/abs/1607.06450>).
+    pub fn layer_norm(
+        cpu: &Cpu,
+        x: &[f32],
+        weight: Option<&[f32]>,
+        bias: Option<&[f32]>,
+        eps: f32,
+        to: &mut [f32],
+    ) {
+        let mean = sum(x, |x| x) / x.len() as f32;
+        let variance = sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        to.iter_mut().zip(x).for_each(|(to, x)| *to = (x - mean) * scale);
+        if let Some(weight) = weight {
+            to.iter_mut().zip(weight).for_each(|(to, weight)| *to *= weight);
+        }
+        if let Some(bias) = bias {
+            to.iter_mut().zip(bias).for_each(|(to, bias)| *to += bias);
+        }
+    }
+}
+
+tiered! {
+    /// Turns the first dimensions of a head, twice as many as there are angles, each with the one half of them later.
+    pub fn rope(cpu: &Cpu, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        let (first, rest) = head.split_at_mut(cos.len());
+        for (((x, y), cos), sin) in first.iter_mut().zip(rest).zip(cos).zip(sin) {
+            (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+        }
+    }
+}
+
+tiered! {
+    /// The same where neighbours turn together.
+    pub fn rope_interleaved(cpu: &Cpu, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+        for (([x, y], cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
+            (*x, *y) = (*x * cos - *y * sin, *x * sin + *y * cos);
+        }
+    }
+}
+
+tiered! {
+    /// `to = f(gate) · up` with `f(x) = x · sigmoid(x)`.
+    pub fn silu_times(cpu: &Cpu, gate: &[f32], up: &[f32], to: &mut [f32]) {
+        for ((to, gate), up) in to.iter_mut().zip(gate).zip(up) {
+            *to = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
+}
+
+tiered! {
+    /// The same with `f(x) = ½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    pub fn gelu_tanh_times(cpu: &Cpu, gate: &[f32], up: &[f32], to: &mut [f32]) {
+        for ((to, &gate), up) in to.iter_mut().zip(gate).zip(up) {
+            let inner = 0.797_884_6 * (gate + 0.044_715 * gate * gate * gate);
+            *to = 0.5 * gate * (1.0 + tanh(inner)) * up;
+        }
+    }
+}
+
+tiered! {
+    /// `1 / (1 + e⁻ˣ)` for each number.
+    pub fn sigmoid(cpu: &Cpu, x: &mut [f32]) {
+        x.iter_mut().for_each(|x| *x = 1.0 / (1.0 + exp(-*x)));
+    }
+}
+
+tiered! {
+    /// Keeps numbers within ± `cap`, softly: `cap · tanh(x / cap)`.
+    pub fn soft_cap(cpu: &Cpu, x: &mut [f32], cap: f32) {
+        x.iter_mut().for_each(|x| *x = cap * tanh(*x / cap));
+    }
+}
+
+tiered! {
+    /// `x` becomes `exp(x − largest)`; gives the largest and the sum. Of a row of −∞ all become 0, and so is the sum.
+    pub(crate) fn exp_all(cpu: &Cpu, x: &mut [f32]) -> (f32, f32) {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (chunks, tail) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = if x > *lane { x } else { *lane });
+        }
+        let largest = lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |most, &x| if x > most { x } else { most });
+        // Minus infinity less itself would be no number.
+        let from = if largest == f32::NEG_INFINITY { 0.0 } else { largest };
+        x.iter_mut().for_each(|x| *x = exp(*x - from));
+        (largest, sum(x, |x| x))
+    }
+}
+
+tiered! {
+    /// `to = a · to + b · x`.
+    pub(crate) fn blend(cpu: &Cpu, to: &mut [f32], a: f32, x: &[f32], b: f32) {
+        to.iter_mut().zip(x).for_each(|(to, x)| *to = *to * a + x * b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exponential_is_close_everywhere() {
+        for step in -9000..=9000 {
+            let x = step as f32 * 0.0097;
+            let wanted = f64::from(x).exp();
+            let found = f64::from(exp(x));
+            assert!((found - wanted).abs() <= wanted * 2.5e-7 + 1e-38, "exp({x}) is {found}, not {wanted}");
+        }
+        assert_eq!((exp(f32::NEG_INFINITY), exp(0.0)), (0.0, 1.0));
+    }
+
+    #[test]
+    fn the_hyperbolic_tangent_is_close_everywhere() {
+        for step in -4000..=4000 {
+            let x = step as f32 * 0.003;
+            let (found, wanted) = (f64::from(tanh(x)), f64::from(x).tanh());
+            assert!((found - wanted).abs() <= 6e-7 * wanted.abs().max(1e-3), "tanh({x}) is {found}, not {wanted}");
+        }
+    }
+
+    #[test]
+    fn rounding_keeps_what_its_bits_allow() {
+        let plain: Vec<f32> = (0..64).map(|at| ((at * 37 % 64) as f32 - 31.5) * 0.11).collect();
+        for (bits, most) in [(8, 127.0), (16, 32512.0)] {
+            for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+                let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+                let (mut high, mut low, mut whole) = ([0; 64], [0; 64], [0; 64]);
+                let (mut scales, mut sums) = ([0.0; 2], [0; 4]);
+                round(&cpu, bits, &plain, &mut high, &mut low, &mut whole, &mut scales, &mut sums);
+                for (at, x) in plain.iter().enumerate() {
+                    let found = f32::from(whole[at]) * scales[at / 32];
+                    assert!((found - x).abs() <= 0.51 * 3.5 / most, "{x} became {found}");
+                    let together = i32::from(high[at]) * 256 + i32::from(low[at]);
+                    let bytes = if bits == 8 { i32::from(high[at]) } else { together };
+                    assert_eq!(bytes, i32::from(whole[at]));
+                }
+                assert_eq!(sums[1], whole[16..32].iter().map(|&it| i32::from(it)).sum::<i32>());
+            }
+        }
+    }
+}

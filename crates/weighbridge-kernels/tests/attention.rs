@@ -1,0 +1,111 @@
+//! Attention over pages: right, and the same to the last bit however rows come.
+
+use weighbridge_kernels::{AttentionOptions, Cpu, KvType, Look, PAGE_TOKENS, PageShape, Pages, Tier};
+
+struct Random(u64);
+
+impl Random {
+    fn number(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / 8_388_608.0 - 1.0
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.number()).collect()
+    }
+}
+
+struct Sequence {
+    shape: PageShape,
+    heads: usize,
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    queries: Vec<Vec<f32>>,
+    pages: Pages,
+    table: Vec<u32>,
+}
+
+impl Sequence {
+    fn new(shape: PageShape, heads: usize, tokens: usize) -> Self {
+        let mut random = Random(tokens as u64 + 1);
+        let count = tokens.div_ceil(PAGE_TOKENS);
+        let mut pages = Pages::new(shape);
+        pages.resize(count + 1);
+        // Pages in another order than the tokens.
+        let table: Vec<u32> = (0..count as u32).rev().collect();
+        let keys: Vec<_> = (0..tokens).map(|_| random.numbers(shape.heads * shape.key_dim)).collect();
+        let values: Vec<_> = (0..tokens).map(|_| random.numbers(shape.heads * shape.value_dim)).collect();
+        let queries = (0..tokens).map(|_| random.numbers(heads * shape.key_dim)).collect();
+        for (token, (keys, values)) in keys.iter().zip(&values).enumerate() {
+            pages.write(table[token / PAGE_TOKENS] as usize, token % PAGE_TOKENS, keys, values);
+        }
+        Self { shape, heads, keys, values, queries, pages, table }
+    }
+
+    fn attend(&self, cpu: &Cpu, rows: &[usize], window: usize, options: AttentionOptions<'_>) -> Vec<f32> {
+        let seen = |&row: &usize| ((row + 1).saturating_sub(window), row);
+        let looks: Vec<_> = rows.iter().map(|row| Look { table: &self.table, seen: seen(row) }).collect();
+        let queries: Vec<f32> = rows.iter().flat_map(|&row| self.queries[row].clone()).collect();
+        let mut to = vec![f32::NAN; rows.len() * self.heads * self.shape.value_dim];
+        cpu.attend(&self.pages, options, &looks, &queries, &mut to);
+        to
+    }
+
+    /// What a row should take, in double precision.
+    fn wanted(&self, row: usize, window: usize, options: AttentionOptions<'_>) -> Vec<f64> {
+        let PageShape { heads: kv_heads, key_dim, value_dim, .. } = self.shape;
+        let mut to = Vec::new();
+        for head in 0..self.heads {
+            let kv_head = head / (self.heads / kv_heads);
+            let query = &self.queries[row][head * key_dim..][..key_dim];
+            let positions = (row + 1).saturating_sub(window)..=row;
+            let score = |token: usize| {
+                let key = &self.keys[token][kv_head * key_dim..][..key_dim];
+                let score: f64 = query.iter().zip(key).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                options.cap.map_or(score, |cap| f64::from(cap) * (score / f64::from(cap)).tanh())
+            };
+            let shares: Vec<f64> = positions.clone().map(|token| score(token).exp()).collect();
+            let sink = options.sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
+            let sum = shares.iter().sum::<f64>() + sink;
+            for at in 0..value_dim {
+                let value = |token: usize| f64::from(self.values[token][kv_head * value_dim + at]);
+                to.push(positions.clone().zip(&shares).map(|(token, share)| share * value(token)).sum::<f64>() / sum);
+            }
+        }
+        to
+    }
+}
+
+fn check(shape: PageShape, heads: usize, tokens: usize, window: usize, cap: Option<f32>, sinks: bool) {
+    let what = format!("{shape:?} of {heads} heads, {tokens} tokens, window {window}, cap {cap:?}, sinks {sinks}");
+    let sequence = Sequence::new(shape, heads, tokens);
+    let sinks: Option<Vec<f32>> = sinks.then(|| (0..heads).map(|head| head as f32 * 0.3).collect());
+    let options = AttentionOptions { heads, cap, sinks: sinks.as_deref() };
+    let cpu = Cpu::new(2, None).expect("the best tier is available");
+    let rows: Vec<usize> = (tokens.saturating_sub(21)..tokens).collect();
+    let found = sequence.attend(&cpu, &rows, window, options);
+    let bound = if shape.kind == KvType::F32 { 2e-5 } else { 2e-2 };
+    for (&row, found) in rows.iter().zip(found.chunks_exact(heads * shape.value_dim)) {
+        for (found, wanted) in found.iter().zip(sequence.wanted(row, window, options)) {
+            assert!((f64::from(*found) - wanted).abs() < bound, "{what}: {found}, not {wanted}");
+        }
+        assert_eq!(sequence.attend(&cpu, &[row], window, options), found, "{what}: row {row} alone");
+        let threads = Cpu::new(5, None).expect("the best tier is available");
+        assert_eq!(sequence.attend(&threads, &[row], window, options), found, "{what}: row {row} on five threads");
+    }
+    let plain = Cpu::new(1, Some(Tier::Scalar)).expect("it is available");
+    assert_eq!(sequence.attend(&plain, &rows, window, options), found, "{what}: plain");
+}
+
+#[test]
+fn attention_is_right_and_the_same_however_rows_come() {
+    let shape = |heads, key_dim, value_dim, kind| PageShape { heads, key_dim, value_dim, kind };
+    for kind in [KvType::F32, KvType::F16] {
+        check(shape(1, 8, 8, kind), 1, 1, usize::MAX, None, false);
+        check(shape(2, 16, 16, kind), 2, 33, usize::MAX, None, false);
+        check(shape(2, 24, 40, kind), 6, 70, 20, Some(2.0), false);
+        check(shape(1, 64, 64, kind), 3, 1100, usize::MAX, None, true);
+        check(shape(2, 16, 8, kind), 4, 1100, 600, None, false);
+        check(shape(1, 20, 12, kind), 5, 530, 40, None, true);
+    }
+}
