@@ -29,6 +29,8 @@ const SPAN_PAGES: usize = 16;
 const SPAN: usize = SPAN_PAGES * PAGE_TOKENS;
 /// Rows of a sequence that go by its pages together.
 const ROWS_AT_ONCE: usize = 8;
+/// Pages of which memory is taken at once, so that growing moves none.
+const SLAB_PAGES: usize = 32;
 
 /// What numbers of keys and values are kept as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,8 +74,8 @@ pub struct PageShape {
 
 #[derive(Debug)]
 enum Memory {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
+    F32(Vec<Box<[f32]>>),
+    F16(Vec<Box<[f16]>>),
 }
 
 /// The head of a page as a kernel reads it.
@@ -114,14 +116,15 @@ impl Pages {
         self.count
     }
 
-    /// Makes it so many pages; new ones are zeros.
-    pub fn resize(&mut self, count: usize) {
-        let numbers = count * self.shape.heads * self.shape.head_numbers();
+    /// Makes it at least so many pages; new ones are zeros.
+    pub fn grow(&mut self, count: usize) {
+        let slabs = count.div_ceil(SLAB_PAGES);
+        let numbers = SLAB_PAGES * self.shape.heads * self.shape.head_numbers();
         match &mut self.memory {
-            Memory::F32(memory) => memory.resize(numbers, 0.0),
-            Memory::F16(memory) => memory.resize(numbers, f16::ZERO),
+            Memory::F32(memory) => memory.resize_with(slabs.max(memory.len()), || vec![0.0; numbers].into()),
+            Memory::F16(memory) => memory.resize_with(slabs.max(memory.len()), || vec![f16::ZERO; numbers].into()),
         }
-        self.count = count;
+        self.count = self.count.max(slabs * SLAB_PAGES);
     }
 
     /// Writes a token: keys `[heads, key_dim]` and values `[heads, value_dim]`.
@@ -134,14 +137,14 @@ impl Pages {
         assert_eq!((keys.len(), values.len()), (heads * key_dim, heads * value_dim), "a token has all its heads");
         let size = self.shape.head_numbers();
         for head in 0..heads {
-            let start = (page * heads + head) * size;
+            let (slab, start) = (page / SLAB_PAGES, (page % SLAB_PAGES * heads + head) * size);
             let (keys, values) = (&keys[head * key_dim..][..key_dim], &values[head * value_dim..][..value_dim]);
             match &mut self.memory {
                 Memory::F32(memory) => {
-                    put(&mut memory[start..start + size], place, keys, values, |x| x);
+                    put(&mut memory[slab][start..start + size], place, keys, values, |x| x);
                 }
                 Memory::F16(memory) => {
-                    put(&mut memory[start..start + size], place, keys, values, f16::from_f32);
+                    put(&mut memory[slab][start..start + size], place, keys, values, f16::from_f32);
                 }
             }
         }
@@ -149,15 +152,15 @@ impl Pages {
 
     fn head(&self, page: usize, head: usize) -> (Numbers<'_>, Numbers<'_>) {
         let size = self.shape.head_numbers();
-        let start = (page * self.shape.heads + head) * size;
+        let (slab, start) = (page / SLAB_PAGES, (page % SLAB_PAGES * self.shape.heads + head) * size);
         let keys = self.shape.key_dim * PAGE_TOKENS;
         match &self.memory {
             Memory::F32(memory) => {
-                let (keys, values) = memory[start..start + size].split_at(keys);
+                let (keys, values) = memory[slab][start..start + size].split_at(keys);
                 (Numbers::F32(keys), Numbers::F32(values))
             }
             Memory::F16(memory) => {
-                let (keys, values) = memory[start..start + size].split_at(keys);
+                let (keys, values) = memory[slab][start..start + size].split_at(keys);
                 (Numbers::F16(keys), Numbers::F16(values))
             }
         }
@@ -240,9 +243,7 @@ fn tiles(looks: &[Look<'_>]) -> Vec<Tile> {
     let mut tiles: Vec<Tile> = Vec::new();
     for (row, look) in looks.iter().enumerate() {
         match tiles.last_mut() {
-            Some(tile)
-                if tile.rows.len() < ROWS_AT_ONCE && std::ptr::eq(looks[tile.rows.start].table, look.table) =>
-            {
+            Some(tile) if tile.rows.len() < ROWS_AT_ONCE && std::ptr::eq(looks[tile.rows.start].table, look.table) => {
                 tile.rows.end = row + 1;
             }
             _ => tiles.push(Tile { rows: row..row + 1 }),

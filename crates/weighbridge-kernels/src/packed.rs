@@ -73,7 +73,9 @@ pub enum PackError {
 /// A cache line, so that tiles start on one.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
-struct Line([u8; 64]);
+struct Line {
+    _bytes: [u8; 64],
+}
 
 /// A matrix `[outputs, inputs]`, packed.
 #[derive(Debug)]
@@ -164,7 +166,7 @@ impl PackedMatrix {
         }
         let tile_bytes = (records * record.bytes).next_multiple_of(64);
         let tiles = outputs.div_ceil(LANES);
-        let mut lines = vec![Line([0; 64]); tiles * tile_bytes / 64];
+        let mut lines = vec![Line { _bytes: [0; 64] }; tiles * tile_bytes / 64];
         let places = Shared::new(as_bytes_mut(&mut lines));
         // Tasks of several tiles: a pool takes 65,535 tasks at most, and a task should be worth its handing out.
         let at_once = tiles.div_ceil(4096).max(1);
@@ -203,10 +205,6 @@ impl PackedMatrix {
 
     pub(crate) fn tiles(&self) -> usize {
         self.outputs.div_ceil(LANES)
-    }
-
-    pub(crate) fn tile_bytes(&self) -> usize {
-        self.tile_bytes
     }
 
     /// The records of one tile, padded to whole lines; it starts on one.

@@ -68,6 +68,11 @@ impl Rows {
         self.width
     }
 
+    /// The rows as they were written: `[count, width]`.
+    pub fn plain_rows(&self) -> &[f32] {
+        &self.plain
+    }
+
     /// Room for `count` rows of `width` numbers, to be written as they are, before [`Self::round`].
     pub fn prepare(&mut self, count: usize, width: usize) -> &mut [f32] {
         (self.count, self.width, self.bits) = (count, width, 0);
@@ -93,7 +98,8 @@ impl Rows {
         self.whole.resize(numbers, 0);
         self.scales.resize(numbers / GROUP, 0.0);
         self.sums.resize(numbers / HALF, 0);
-        let (high, low, whole) = (Shared::new(&mut self.high), Shared::new(&mut self.low), Shared::new(&mut self.whole));
+        let (high, low, whole) =
+            (Shared::new(&mut self.high), Shared::new(&mut self.low), Shared::new(&mut self.whole));
         let (scales, sums) = (Shared::new(&mut self.scales), Shared::new(&mut self.sums));
         let (plain, width) = (&self.plain, self.width);
         let at_once = rows_at_once(width, self.count);

@@ -21,6 +21,12 @@ pub fn settle() {
     unsafe { std::env::set_var(THREADS, threads.to_string()) };
 }
 
+/// The number of computing threads: what [`settle`] settled or the user has set, else one for each processor.
+pub fn count() -> usize {
+    let set = std::env::var(THREADS).ok().and_then(|threads| threads.parse().ok()).filter(|&threads| threads > 0);
+    set.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// Does nothing: elsewhere the number is found without reading files.
 #[cfg(not(target_os = "linux"))]
 pub fn settle() {}

@@ -30,7 +30,7 @@ impl Sequence {
         let mut random = Random(tokens as u64 + 1);
         let count = tokens.div_ceil(PAGE_TOKENS);
         let mut pages = Pages::new(shape);
-        pages.resize(count + 1);
+        pages.grow(count + 1);
         // Pages in another order than the tokens.
         let table: Vec<u32> = (0..count as u32).rev().collect();
         let keys: Vec<_> = (0..tokens).map(|_| random.numbers(shape.heads * shape.key_dim)).collect();

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use crate::cpu::Table;
 use crate::spec::{Choosing, CompressedSpec, CompressionSpec, DecoderSpec, LatentSpec, MixerSpec};
 
 /// Tokens that a cache has room for once it holds any.
@@ -20,6 +21,8 @@ pub struct KvCache {
     indices: Vec<LayerCache>,
     /// Rows that sum up runs of tokens.
     summaries: Vec<LayerCache>,
+    /// Pages in place of what the layers hold, where the decoder computes on them.
+    table: Option<Table>,
     tokens: usize,
     announced: usize,
     context: usize,
@@ -80,7 +83,32 @@ impl KvCache {
         let layers = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of(&layer.mixer))).collect();
         let indices = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of_index(&layer.mixer))).collect();
         let summaries = spec.layers.iter().map(|layer| LayerCache::new(CacheShape::of_rows(&layer.mixer))).collect();
-        Self { layers, indices, summaries, tokens: 0, announced: 0, context: spec.context }
+        Self { layers, indices, summaries, table: None, tokens: 0, announced: 0, context: spec.context }
+    }
+
+    /// One that holds its tokens in pages.
+    pub(crate) fn paged(spec: &DecoderSpec, table: Table) -> Self {
+        Self { layers: Vec::new(),
+            indices: Vec::new(),
+            summaries: Vec::new(),
+            table: Some(table),
+            tokens: 0,
+            announced: 0,
+            context: spec.context,
+        }
+    }
+
+    pub(crate) fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    pub(crate) fn table_mut(&mut self) -> Option<&mut Table> {
+        self.table.as_mut()
+    }
+
+    /// Its pages, in the order of its tokens.
+    pub(crate) fn pages(&self) -> &[u32] {
+        self.table.as_ref().map_or(&[], Table::pages)
     }
 
     /// Tokens it holds, which is the position of the next one.
@@ -117,7 +145,8 @@ impl KvCache {
             self.layers.iter().chain(&self.indices).chain(&self.summaries).filter_map(|layer| layer.room.as_ref());
         let numbers = |room: &Room| room.keys.elem_count() + room.values.as_ref().map_or(0, Tensor::elem_count);
         let states: u64 = self.layers.iter().filter_map(|layer| layer.state.as_ref()).map(State::bytes).sum();
-        states + rooms.map(|room| 4 * numbers(room) as u64).sum::<u64>()
+        let paged = self.table.as_ref().map_or(0, Table::bytes);
+        paged + states + rooms.map(|room| 4 * numbers(room) as u64).sum::<u64>()
     }
 
     /// The length that rotary frequencies go by while `tokens` more are computed.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
+use weighbridge_kernels::{KvType, Rounding, Tier};
 
 /// How the weights are held and multiplied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,16 +17,91 @@ pub enum Compute {
     /// It saves memory, not always time: candle 0.11 has tiled products on x86 for Q4_K, Q6_K and Q8_0, and none for
     /// Q4_1, of which SmolLM2-135M takes 1.5 times as long for a token as in float32 and 8 times for a prompt.
     Quantized,
+    /// On kernels of our own, with weights at the bits they have in their file. Where a file stores a matrix in a type
+    /// that they have no packing for, it is expanded to float32.
+    Cpu {
+        /// What activations are rounded to.
+        precision: Precision,
+        /// Which instructions are used; the best that the processor has where none is named.
+        tier: Option<Tier>,
+    },
+}
+
+/// How exactly the `cpu` computation multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Weights widened to float32, keys and values in float32: as the reference computation, up to the order of sums.
+    F32,
+    /// Packed weights times activations of 16 bits with a scale for each 32, keys and values in half precision.
+    #[default]
+    Exact,
+    /// The same with activations of 8 bits, but in attention's own projections.
+    Fast,
 }
 
 /// A name that is not one of [`Compute::NAMES`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("`{0}` is no way to compute; known: float32, quantized")]
+#[error("`{0}` is no way to compute; known: cpu, float32, quantized")]
 pub struct UnknownCompute(pub String);
+
+/// A name that is not one of [`Precision::NAMES`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{0}` is no precision; known: f32, exact, fast")]
+pub struct UnknownPrecision(pub String);
 
 impl Compute {
     /// The names by which configs ask for them.
-    pub const NAMES: [&'static str; 2] = ["float32", "quantized"];
+    pub const NAMES: [&'static str; 3] = ["cpu", "float32", "quantized"];
+
+    /// On the kernels with this precision, with the best instructions there are.
+    pub fn cpu(precision: Precision) -> Self {
+        Self::Cpu { precision, tier: None }
+    }
+}
+
+impl Precision {
+    /// The names by which configs ask for them.
+    pub const NAMES: [&'static str; 3] = ["f32", "exact", "fast"];
+
+    /// How activations are rounded before they meet weights in blocks.
+    pub(crate) fn rounding(self) -> Rounding {
+        match self {
+            Self::F32 => Rounding::None,
+            Self::Exact => Rounding::Bits16,
+            Self::Fast => Rounding::Bits8,
+        }
+    }
+
+    /// What keys and values are kept as.
+    pub(crate) fn kv_type(self) -> KvType {
+        match self {
+            Self::F32 => KvType::F32,
+            Self::Exact | Self::Fast => KvType::F16,
+        }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = UnknownPrecision;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPrecision> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "exact" => Ok(Self::Exact),
+            "fast" => Ok(Self::Fast),
+            other => Err(UnknownPrecision(other.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        })
+    }
 }
 
 impl FromStr for Compute {
@@ -36,6 +112,7 @@ impl FromStr for Compute {
         match name {
             "float32" | "reference" => Ok(Self::Float32),
             "quantized" => Ok(Self::Quantized),
+            "cpu" => Ok(Self::cpu(Precision::default())),
             other => Err(UnknownCompute(other.to_owned())),
         }
     }
@@ -46,6 +123,7 @@ impl fmt::Display for Compute {
         f.write_str(match self {
             Self::Float32 => "float32",
             Self::Quantized => "quantized",
+            Self::Cpu { .. } => "cpu",
         })
     }
 }
@@ -58,6 +136,9 @@ mod tests {
     fn every_name_reads_back_as_it_is_shown() {
         for name in Compute::NAMES {
             assert_eq!(name.parse::<Compute>().map(|compute| compute.to_string()), Ok(name.to_owned()));
+        }
+        for name in Precision::NAMES {
+            assert_eq!(name.parse::<Precision>().map(|precision| precision.to_string()), Ok(name.to_owned()));
         }
         assert_eq!("reference".parse(), Ok(Compute::Float32));
         assert!("int8".parse::<Compute>().is_err());

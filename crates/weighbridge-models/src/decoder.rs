@@ -21,6 +21,7 @@ use crate::blocks::rope::Turns;
 use crate::blocks::scaled;
 use crate::blocks::streams::{Ends, Laurel, Streams};
 use crate::cache::{Caches, KvCache};
+use crate::cpu::CpuDecoder;
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
 
@@ -75,6 +76,19 @@ pub struct Decoder {
     pub(crate) ropes: Vec<Rope>,
     /// The distinct spans.
     pub(crate) spans: Vec<Span>,
+    /// The same on the kernels, where they have all that it needs.
+    pub(crate) on_cpu: Option<CpuDecoder>,
+}
+
+/// What a step computes of one sequence.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The tokens, which follow those in the cache.
+    pub tokens: &'a [u32],
+    /// What the sequence has been through; the tokens are appended to it.
+    pub cache: &'a mut KvCache,
+    /// Which tokens get logits.
+    pub rows: Rows,
 }
 
 /// One layer with its weights. Norms that the family does not have are absent.
@@ -125,7 +139,25 @@ impl Decoder {
 
     /// An empty cache for one sequence.
     pub fn new_cache(&self) -> KvCache {
-        KvCache::new(&self.spec)
+        match &self.on_cpu {
+            Some(on_cpu) => KvCache::paged(&self.spec, on_cpu.table()),
+            None => KvCache::new(&self.spec),
+        }
+    }
+
+    /// Computes several sequences in one step, each as [`Decoder::forward`] would, and gives the logits of each.
+    ///
+    /// # Errors
+    /// [`ComputeError`]; the caches then hold what they held before, but for those of sequences that come before the
+    /// one that failed, where the decoder computes one after the other.
+    pub fn step(&self, steps: &mut [Step<'_>]) -> Result<Vec<Logits>, ComputeError> {
+        for step in &*steps {
+            self.check(step.tokens, step.cache)?;
+        }
+        match &self.on_cpu {
+            Some(on_cpu) => on_cpu.forward(&self.spec, &self.ropes, &self.spans, steps),
+            None => steps.iter_mut().map(|step| self.by_blocks(step.tokens, step.cache, step.rows)).collect(),
+        }
     }
 
     /// Computes `tokens`, which follow those in the cache, appends them to it, and gives the logits of `rows`.
@@ -136,9 +168,14 @@ impl Decoder {
     /// # Errors
     /// [`ComputeError`]; the cache then holds what it held before.
     pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Logits, ComputeError> {
-        self.check(tokens, cache)?;
+        let logits = self.step(&mut [Step { tokens, cache, rows }])?;
+        logits.into_iter().next().ok_or(ComputeError::NoTokens)
+    }
+
+    /// The same by candle's operators.
+    fn by_blocks(&self, tokens: &[u32], cache: &mut KvCache, rows: Rows) -> Result<Logits, ComputeError> {
         cache.reserve(tokens.len())?;
-        let mut step = self.step(tokens, cache)?;
+        let mut step = self.shared(tokens, cache)?;
 
         let mut x = scaled(self.embedding.forward(tokens)?, f64::from(self.spec.embedding_scale))?;
         step.rows = self.rows.as_ref().map(|rows| rows.forward(tokens, &x)).transpose()?;
@@ -160,18 +197,19 @@ impl Decoder {
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
             return Err(ComputeError::TokenOutOfRange { token, vocabulary });
         }
-        if !cache.fits(&self.spec) {
-            return Err(ComputeError::ForeignCache);
-        }
-        Ok(())
+        let fits = match &self.on_cpu {
+            Some(on_cpu) => cache.table().is_some_and(|table| on_cpu.has(table)),
+            None => cache.table().is_none() && cache.fits(&self.spec),
+        };
+        if fits { Ok(()) } else { Err(ComputeError::ForeignCache) }
     }
 
-    fn step<'a>(&'a self, tokens: &'a [u32], cache: &KvCache) -> candle_core::Result<Step<'a>> {
+    fn shared<'a>(&'a self, tokens: &'a [u32], cache: &KvCache) -> candle_core::Result<Shared<'a>> {
         let (past, count) = (cache.len(), tokens.len());
         let length = cache.rope_length(count);
         let turns = self.ropes.iter().map(|rope| rope.turns(past..past + count, length)).collect::<Result<_, _>>()?;
         let views = self.spans.iter().map(|&span| mask::views(count, past, span)).collect::<Result<_, _>>()?;
-        Ok(Step { tokens, past, ropes: &self.ropes, turns, views, rows: None, choice: None })
+        Ok(Shared { tokens, past, ropes: &self.ropes, turns, views, rows: None, choice: None })
     }
 
     /// From one residual stream to as many as there are.
@@ -208,7 +246,7 @@ impl Decoder {
 }
 
 /// What all layers of a step share, computed once.
-struct Step<'a> {
+struct Shared<'a> {
     tokens: &'a [u32],
     past: usize,
     ropes: &'a [Rope],
@@ -227,7 +265,7 @@ impl Layer {
     fn forward(
         &self,
         x: Tensor,
-        step: &mut Step<'_>,
+        step: &mut Shared<'_>,
         cache: &mut KvCache,
         index: usize,
     ) -> candle_core::Result<Tensor> {
@@ -253,13 +291,13 @@ impl Layer {
     }
 
     /// What the rows of this layer add.
-    fn of_rows(&self, x: &Tensor, step: &Step<'_>, index: usize) -> candle_core::Result<Option<Tensor>> {
+    fn of_rows(&self, x: &Tensor, step: &Shared<'_>, index: usize) -> candle_core::Result<Option<Tensor>> {
         let (Some(gate), Some(rows)) = (&self.rows, &step.rows) else { return Ok(None) };
         gate.forward(x, &rows.narrow(1, index, 1)?.squeeze(1)?).map(Some)
     }
 
     /// What the mixer gives: `[tokens, hidden]` to the same.
-    fn mix(&self, x: &Tensor, step: &mut Step<'_>, caches: Caches<'_>) -> candle_core::Result<Tensor> {
+    fn mix(&self, x: &Tensor, step: &mut Shared<'_>, caches: Caches<'_>) -> candle_core::Result<Tensor> {
         let turns = self.rope.map(|rope| &step.turns[rope]);
         let views = &step.views[self.span];
         match &self.mixer {
@@ -276,7 +314,7 @@ impl Layer {
     }
 
     /// Both parts: `[tokens, hidden]` to the same.
-    fn parts(&self, x: Tensor, step: &mut Step<'_>, caches: Caches<'_>) -> candle_core::Result<Tensor> {
+    fn parts(&self, x: Tensor, step: &mut Shared<'_>, caches: Caches<'_>) -> candle_core::Result<Tensor> {
         let normed = optional(self.attention_norm.as_ref(), &x)?;
         let mixed = self.mix(&normed, step, caches)?;
         let mixed = scaled(optional(self.attention_after.as_ref(), &mixed)?, self.residual_scale)?;

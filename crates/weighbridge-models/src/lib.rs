@@ -11,6 +11,7 @@ mod bytes;
 mod cache;
 mod checkpoint;
 mod compute;
+mod cpu;
 mod decoder;
 mod element;
 mod evaluate;
@@ -31,8 +32,8 @@ mod weights;
 pub use adapter::{AdapterError, AdapterMode, AdapterSummary, UnknownMode};
 pub use cache::KvCache;
 pub use checkpoint::{ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, Summary};
-pub use compute::{Compute, UnknownCompute};
-pub use decoder::{ComputeError, Decoder, Rows};
+pub use compute::{Compute, Precision, UnknownCompute, UnknownPrecision};
+pub use decoder::{ComputeError, Decoder, Rows, Step};
 pub use evaluate::{Evaluation, evaluate};
 pub use families::SpecError;
 pub use gguf::GgufError;
@@ -46,4 +47,5 @@ pub use spec::{
     RowIndexSpec, Scoring, Span, StreamsSpec, TemperatureSpec,
 };
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
+pub use weighbridge_kernels::Tier;
 pub use weights::WeightError;

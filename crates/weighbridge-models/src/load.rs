@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
 use candle_core::{Result as Computed, Tensor};
+use weighbridge_kernels::{Cpu, Layout, PackedMatrix, Rounding};
 
 use crate::adapter::LowRank;
 use crate::blocks::embedding::Embedding;
@@ -18,6 +19,8 @@ use crate::blocks::feed_forward::{FeedForward, Mlp};
 use crate::blocks::linear::Linear;
 use crate::blocks::norm::Norm;
 use crate::blocks::rope::Rope;
+use crate::compute::{Compute, Precision};
+use crate::cpu::{self, CpuDecoder, Projection};
 use crate::decoder::{Decoder, Layer};
 use crate::element::ElementType;
 use crate::parts::{Kind, LayerPart, Part, own};
@@ -44,13 +47,19 @@ pub(crate) fn load(
     let total_bytes = weights.check(spec)?.iter().map(|(_, stored)| stored.range.len() as u64).sum();
     let progress = LoadProgress { done_bytes: 0, total_bytes };
     report(progress);
-    Loader { spec, weights, treatment, report, progress }.decoder()
+    let cpu = match treatment.compute {
+        Compute::Cpu { precision, tier } => Some((cpu::processors(tier)?, precision)),
+        _ => None,
+    };
+    Loader { spec, weights, treatment, cpu, report, progress }.decoder()
 }
 
 struct Loader<'a> {
     spec: &'a DecoderSpec,
     weights: &'a Weights,
     treatment: &'a Treatment,
+    /// What the kernels compute on and how exactly, where they do.
+    cpu: Option<(Cpu, Precision)>,
     report: &'a mut dyn FnMut(LoadProgress),
     progress: LoadProgress,
 }
@@ -59,6 +68,7 @@ struct Loader<'a> {
 enum Matrix {
     Dense(Tensor),
     Packed(Arc<QTensor>),
+    Cpu(Arc<PackedMatrix>, Cpu, Rounding),
 }
 
 impl Loader<'_> {
@@ -84,11 +94,18 @@ impl Loader<'_> {
         let embedding = match table {
             Matrix::Dense(table) => Embedding::Dense(table),
             Matrix::Packed(table) => Embedding::Packed(table),
+            Matrix::Cpu(table, ..) => Embedding::Cpu(table),
         };
         let rows = self.spec.per_layer.map(|rows| self.rows(rows)).transpose()?;
         let ends = self.spec.streams.map(|streams| self.ends(streams)).transpose()?;
         let hyper = self.spec.hyper.map(|hyper| self.hyper_head(hyper)).transpose()?;
-        Ok(Decoder { spec: self.spec.clone(), embedding, rows, ends, hyper, layers, final_norm, head, ropes, spans })
+        let spec = self.spec.clone();
+        let mut decoder =
+            Decoder { spec, embedding, rows, ends, hyper, layers, final_norm, head, ropes, spans, on_cpu: None };
+        if let Some((cpu, precision)) = &self.cpu {
+            decoder.on_cpu = CpuDecoder::of(&decoder, cpu, *precision);
+        }
+        Ok(decoder)
     }
 
     fn layer(&mut self, index: usize, ropes: &mut Vec<Rope>, spans: &mut Vec<Span>) -> Result<Layer, WeightError> {
@@ -185,6 +202,9 @@ impl Loader<'_> {
                 return self.quantised(part, &matrix, element);
             }
         }
+        if let Some((cpu, precision)) = self.cpu.clone() {
+            return self.on_cpu(part, cpu, precision);
+        }
         if self.treatment.keeps_packed()
             && !is_merged
             && let Some((packed, bytes)) = self.weights.packed(part, self.spec)?
@@ -202,12 +222,41 @@ impl Loader<'_> {
             let Some(made) = Stored::made(&numbers, element, matrix.dims()) else {
                 candle_core::bail!("its rows are no whole number of blocks of {}", element.name())
             };
+            if let Some((cpu, precision)) = &self.cpu {
+                let packed = match made.for_kernels(cpu)?.filter(|_| *precision != Precision::F32) {
+                    Some(packed) => return Ok(Matrix::Cpu(Arc::new(packed), cpu.clone(), rounding(part, *precision))),
+                    None => widened(&made.dense()?, cpu)?,
+                };
+                return Ok(Matrix::Cpu(Arc::new(packed), cpu.clone(), Rounding::None));
+            }
             if self.treatment.keeps_packed() && made.can_stay_packed() {
                 return made.packed().map(|packed| Matrix::Packed(Arc::new(packed)));
             }
             made.dense().map(Matrix::Dense)
         };
         made().map_err(|source| self.failed(part, source))
+    }
+
+    /// A matrix as the kernels have it: at the bits of its file where they know its blocks, else in float32.
+    fn on_cpu(&mut self, part: Part, cpu: Cpu, precision: Precision) -> Result<Matrix, WeightError> {
+        if precision != Precision::F32
+            && !self.is_merged(part)
+            && let Some((packed, bytes)) = self.weights.for_kernels(part, self.spec, &cpu)?
+        {
+            self.advance(bytes);
+            return Ok(Matrix::Cpu(Arc::new(packed), cpu, rounding(part, precision)));
+        }
+        let matrix = self.dense(part)?;
+        let packed = widened(&matrix, &cpu).map_err(|source| self.failed(part, source))?;
+        Ok(Matrix::Cpu(Arc::new(packed), cpu, Rounding::None))
+    }
+
+    /// A matrix that is in float32 already.
+    fn of_floats(&self, matrix: Tensor) -> Computed<Matrix> {
+        match &self.cpu {
+            Some((cpu, _)) => Ok(Matrix::Cpu(Arc::new(widened(&matrix, cpu)?), cpu.clone(), Rounding::None)),
+            None => Ok(Matrix::Dense(matrix)),
+        }
     }
 
     fn dense(&mut self, part: Part) -> Result<Tensor, WeightError> {
@@ -251,8 +300,31 @@ impl Matrix {
         match self {
             Self::Dense(matrix) => Ok(Linear::dense(matrix.clone(), bias)),
             Self::Packed(matrix) => Linear::packed(Arc::clone(matrix), bias),
+            Self::Cpu(matrix, cpu, rounding) => {
+                let bias = bias.map(|bias| bias.flatten_all()?.to_vec1()).transpose()?;
+                let projection = Projection::new(Arc::clone(matrix), bias, *rounding);
+                Ok(Linear::on_cpu(projection, cpu.clone()))
+            }
         }
     }
+}
+
+/// How activations are rounded for a matrix in blocks. Eight bits hurt most around attention, so `fast` keeps sixteen
+/// in its projections: of the references' Gemma 3 in Q8_0 that takes the median divergence from 1.3 times llama.cpp's
+/// to 0.95 times.
+fn rounding(part: Part, precision: Precision) -> Rounding {
+    let Part::Layer(_, part, _) = part else { return precision.rounding() };
+    match (precision, part) {
+        (Precision::Fast, LayerPart::Query | LayerPart::Key | LayerPart::Value | LayerPart::Output) => Rounding::Bits16,
+        _ => precision.rounding(),
+    }
+}
+
+/// A matrix in float32, `[out, in]`, as the kernels have it.
+fn widened(matrix: &Tensor, cpu: &Cpu) -> Computed<PackedMatrix> {
+    let (outputs, inputs) = matrix.dims2()?;
+    let bytes: Vec<u8> = matrix.flatten_all()?.to_vec1::<f32>()?.iter().flat_map(|it| it.to_le_bytes()).collect();
+    PackedMatrix::pack(Layout::F32, outputs, inputs, &bytes, cpu).map_err(candle_core::Error::wrap)
 }
 
 /// Where the thing is in a list that holds each once, put at its end where it is not.

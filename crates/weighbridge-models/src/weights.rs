@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::quantized::{QStorage, QTensor};
+use candle_core::quantized::{GgmlDType, QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use thiserror::Error;
+use weighbridge_kernels::{Cpu, Layout, PackedMatrix};
 
 use crate::bytes::Bytes;
 use crate::element::{ElementType, Form};
-use crate::formats::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
+use crate::formats::{Format, e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
 use crate::parts::{Names, Part, Place};
 use crate::quantise::pack;
 use crate::scale::Scale;
@@ -48,6 +49,9 @@ pub enum WeightError {
         /// What is wrong.
         problem: String,
     },
+    /// The processor lacks the instructions that were asked for.
+    #[error(transparent)]
+    Tier(#[from] weighbridge_kernels::TierError),
     /// The tensor library refused it.
     #[error("could not read tensor `{name}`")]
     Tensor {
@@ -91,6 +95,40 @@ impl Stored {
     pub(crate) fn made(numbers: &[f32], element: ElementType, shape: &[usize]) -> Option<Self> {
         let bytes = Bytes::Owned(Arc::new(pack(numbers, element)?));
         Some(Self { range: 0..bytes.len(), bytes, element, shape: shape.to_owned(), scale: None })
+    }
+
+    /// How the kernels pack it, where they know its type.
+    pub(crate) fn layout(&self) -> Option<Layout> {
+        if self.scale.is_some() {
+            return None;
+        }
+        Some(match self.element.form() {
+            Form::F32 => Layout::F32,
+            Form::F16 => Layout::F16,
+            Form::Bf16 => Layout::Bf16,
+            Form::Blocks(GgmlDType::Q4_0) => Layout::Q4_0,
+            Form::Blocks(GgmlDType::Q4_1) => Layout::Q4_1,
+            Form::Blocks(GgmlDType::Q5_0) => Layout::Q5_0,
+            Form::Blocks(GgmlDType::Q5_1) => Layout::Q5_1,
+            Form::Blocks(GgmlDType::Q8_0) => Layout::Q8_0,
+            Form::Blocks(GgmlDType::Q4K) => Layout::Q4K,
+            Form::Blocks(GgmlDType::Q5K) => Layout::Q5K,
+            Form::Blocks(GgmlDType::Q6K) => Layout::Q6K,
+            Form::Expanded(Format::Mxfp4) => Layout::Mxfp4,
+            Form::Expanded(Format::Iq4Nl) => Layout::Iq4Nl,
+            Form::Expanded(Format::Iq4Xs) => Layout::Iq4Xs,
+            _ => return None,
+        })
+    }
+
+    /// As the kernels have it, where it is a matrix of a type that they know.
+    pub(crate) fn for_kernels(&self, cpu: &Cpu) -> candle_core::Result<Option<PackedMatrix>> {
+        let (Some(layout), [outputs, inputs]) = (self.layout(), &self.shape[..]) else { return Ok(None) };
+        if !inputs.is_multiple_of(layout.block()) {
+            return Ok(None);
+        }
+        let packed = PackedMatrix::pack(layout, *outputs, *inputs, self.data(), cpu);
+        packed.map(Some).map_err(candle_core::Error::wrap)
     }
 
     /// Some of its outermost rows, seen as a tensor of `shape`.
@@ -233,6 +271,18 @@ impl Weights {
         }
         let tensor = stored.packed().map_err(|source| self.failed(part, source))?;
         Ok(Some((tensor, stored.range.len() as u64)))
+    }
+
+    /// A matrix as the kernels have it, where they know the blocks it is stored in, and the bytes it takes in the file.
+    pub(crate) fn for_kernels(
+        &self,
+        part: Part,
+        spec: &DecoderSpec,
+        cpu: &Cpu,
+    ) -> Result<Option<(PackedMatrix, u64)>, WeightError> {
+        let stored = self.find(part, spec)?;
+        let packed = stored.for_kernels(cpu).map_err(|source| self.failed(part, source))?;
+        Ok(packed.map(|packed| (packed, stored.range.len() as u64)))
     }
 
     fn failed(&self, part: Part, source: candle_core::Error) -> WeightError {

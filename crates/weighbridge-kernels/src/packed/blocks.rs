@@ -110,9 +110,7 @@ fn with_fifth_bit(mut codes: [u8; 32], high: &[u8]) -> [u8; 32] {
 
 /// Of 128 bytes the codes of eight groups: 32 low halves, then the 32 high halves of the same bytes.
 fn groups_of_32(packed: &[u8]) -> [[u8; 32]; 8] {
-    std::array::from_fn(|group| {
-        std::array::from_fn(|at| packed[32 * (group / 2) + at] >> (4 * (group % 2)) & 15)
-    })
+    std::array::from_fn(|group| std::array::from_fn(|at| packed[32 * (group / 2) + at] >> (4 * (group % 2)) & 15))
 }
 
 /// Of 128 bytes of low and 64 of high bits the 256 codes of a Q6_K block.
@@ -133,10 +131,9 @@ fn scales_and_minima(block: &[u8], lane: usize, record: &mut [u8]) {
     for group in 0..8 {
         let (scale, minimum) = match group {
             0..4 => (packed[group] & 63, packed[group + 4] & 63),
-            _ => (
-                packed[group + 4] & 15 | packed[group - 4] >> 6 << 4,
-                packed[group + 4] >> 4 | packed[group] >> 6 << 4,
-            ),
+            _ => {
+                (packed[group + 4] & 15 | packed[group - 4] >> 6 << 4, packed[group + 4] >> 4 | packed[group] >> 6 << 4)
+            }
         };
         six_bit(&mut record[64..160], group, lane, scale);
         six_bit(&mut record[160..256], group, lane, minimum);

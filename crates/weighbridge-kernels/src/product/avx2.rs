@@ -70,7 +70,9 @@ unsafe fn unsigned_step<F: Avx2Format, const PLANES: usize>(
     let mut wide = [[_mm256_setzero_si256(); 2]; PLANES];
     let mut narrow = [[_mm256_setzero_si256(); 2]; PLANES];
     for eighth in 0..F::STEP / 8 {
-        _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD + F::BYTES / (F::INPUTS / 8) * (step * F::STEP / 8 + eighth)).cast());
+        _mm_prefetch::<_MM_HINT_T0>(
+            record.wrapping_add(AHEAD + F::BYTES / (F::INPUTS / 8) * (step * F::STEP / 8 + eighth)).cast(),
+        );
         let codes = F::codes(record, step, eighth);
         for four in 0..2 {
             for plane in 0..PLANES {
@@ -99,7 +101,9 @@ unsafe fn unsigned_step<F: Avx2Format, const PLANES: usize>(
 unsafe fn signed_step<F: Avx2Format>(record: *const u8, step: usize, x: *const i16) -> [__m256i; 2] {
     let mut sums = [_mm256_setzero_si256(); 2];
     for eighth in 0..F::STEP / 8 {
-        _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD + F::BYTES / (F::INPUTS / 8) * (step * F::STEP / 8 + eighth)).cast());
+        _mm_prefetch::<_MM_HINT_T0>(
+            record.wrapping_add(AHEAD + F::BYTES / (F::INPUTS / 8) * (step * F::STEP / 8 + eighth)).cast(),
+        );
         let codes = F::codes(record, step, eighth);
         for four in 0..2 {
             for half in 0..2 {
@@ -231,10 +235,8 @@ unsafe fn unsigned_pass<F: Avx2Format, const ROWS: usize, const PLANES: usize>(
     for run in 0..F::STEP / 4 / F::FITS {
         let mut narrow = [[[_mm256_setzero_si256(); 2]; PLANES]; ROWS];
         for four in run * F::FITS..(run + 1) * F::FITS {
-            let weights = [
-                _mm256_load_si256(codes.add(64 * four).cast()),
-                _mm256_load_si256(codes.add(64 * four + 32).cast()),
-            ];
+            let weights =
+                [_mm256_load_si256(codes.add(64 * four).cast()), _mm256_load_si256(codes.add(64 * four + 32).cast())];
             for row in 0..ROWS {
                 for plane in 0..PLANES {
                     let x = four_bytes(x[row][plane].add(4 * four));

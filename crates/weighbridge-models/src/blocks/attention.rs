@@ -148,8 +148,7 @@ impl Attention {
 
 /// What the queries of `tokens` tokens after `past` others are multiplied by: `[tokens, 1]`.
 pub(super) fn by_position(temperature: &TemperatureSpec, past: usize, tokens: usize) -> Result<Tensor> {
-    let TemperatureSpec { strength, every, offset } = *temperature;
-    let at = |position: usize| (1.0 + strength * ((position as f64 + offset) / every).floor().ln_1p()) as f32;
+    let at = |position| temperature.at(position);
     Tensor::from_vec((past..past + tokens).map(at).collect(), (tokens, 1), &Device::Cpu)
 }
 

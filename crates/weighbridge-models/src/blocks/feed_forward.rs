@@ -9,7 +9,7 @@ use super::norm::Norm;
 use crate::spec::Activation;
 
 /// Steepness of the sigmoid that stands in for the Gaussian: <https://arxiv.org/abs/1606.08415>, section 2.
-const QUICK: f64 = 1.702;
+pub(crate) const QUICK: f64 = 1.702;
 
 /// What each token goes through alone.
 #[derive(Debug)]

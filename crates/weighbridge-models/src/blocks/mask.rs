@@ -35,7 +35,7 @@ pub(crate) fn views(rows: usize, past: usize, span: Span) -> Result<Vec<View>> {
 }
 
 /// The first position that a token at `position` sees.
-fn first_key(position: usize, span: Span) -> usize {
+pub(crate) fn first_key(position: usize, span: Span) -> usize {
     match span {
         Span::Full => 0,
         Span::Sliding(width) => (position + 1).saturating_sub(width),

@@ -43,6 +43,15 @@ impl Rope {
         self
     }
 
+    /// Dimensions of a head that turn.
+    pub(crate) fn width(&self) -> usize {
+        self.spec.width
+    }
+
+    pub(crate) fn style(&self) -> RopeStyle {
+        self.spec.style
+    }
+
     /// The turns of `positions` in a sequence of `length` tokens. The length matters to `Dynamic` and `Long` alone.
     pub(crate) fn turns(&self, positions: Range<usize>, length: usize) -> Result<Turns> {
         self.turns_at(&positions.collect::<Vec<_>>(), length)
@@ -50,6 +59,23 @@ impl Rope {
 
     /// The same of positions that need not follow each other.
     pub(crate) fn turns_at(&self, positions: &[usize], length: usize) -> Result<Turns> {
+        let shape = (positions.len(), self.spec.width / 2);
+        let mut cos = Vec::with_capacity(shape.0 * shape.1);
+        let mut sin = Vec::with_capacity(shape.0 * shape.1);
+        self.angles(positions.iter().copied(), length, &mut cos, &mut sin);
+        let cos = Tensor::from_vec(cos, shape, &Device::Cpu)?;
+        let sin = Tensor::from_vec(sin, shape, &Device::Cpu)?;
+        Ok(Turns { cos, sin, width: self.spec.width, style: self.spec.style })
+    }
+
+    /// Appends the cosines and sines of `positions`, `width / 2` each.
+    pub(crate) fn angles(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        length: usize,
+        cos: &mut Vec<f32>,
+        sin: &mut Vec<f32>,
+    ) {
         let length = length as f64;
         let grown;
         let frequencies = match self.spec.scaling {
@@ -62,10 +88,7 @@ impl Rope {
             _ => &self.frequencies,
         };
         let magnitude = magnitude(&self.spec.scaling, length) as f32;
-        let shape = (positions.len(), self.spec.width / 2);
-        let mut cos = Vec::with_capacity(shape.0 * shape.1);
-        let mut sin = Vec::with_capacity(shape.0 * shape.1);
-        for &position in positions {
+        for position in positions {
             for frequency in frequencies {
                 // Rounded to float32 as the models were trained, and only then turned.
                 let (s, c) = (position as f32 * frequency).sin_cos();
@@ -73,9 +96,6 @@ impl Rope {
                 sin.push(s * magnitude);
             }
         }
-        let cos = Tensor::from_vec(cos, shape, &Device::Cpu)?;
-        let sin = Tensor::from_vec(sin, shape, &Device::Cpu)?;
-        Ok(Turns { cos, sin, width: self.spec.width, style: self.spec.style })
     }
 }
 

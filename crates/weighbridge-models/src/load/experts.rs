@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result as Computed, Tensor};
 
-use super::{Loader, Matrix};
+use super::Loader;
 use crate::blocks::experts::Experts;
 use crate::blocks::feed_forward::Mlp;
 use crate::blocks::linear::Linear;
@@ -106,7 +106,7 @@ impl Loader<'_> {
     fn expert_linear(&self, part: Part, matrix: Tensor, bias: Option<Tensor>) -> Result<Linear, WeightError> {
         let matrix = match self.treatment.blocks_of_floats(part, matrix.dims()) {
             Some(element) => self.quantised(part, &matrix, element)?,
-            None => Matrix::Dense(matrix),
+            None => self.of_floats(matrix).map_err(|source| self.failed(part, source))?,
         };
         matrix.linear(bias).map_err(|source| self.failed(part, source))
     }

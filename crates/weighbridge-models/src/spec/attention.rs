@@ -101,6 +101,13 @@ pub struct TemperatureSpec {
     pub offset: f64,
 }
 
+impl TemperatureSpec {
+    /// What a query at `position` is multiplied by.
+    pub fn at(&self, position: usize) -> f32 {
+        (1.0 + self.strength * ((position as f64 + self.offset) / self.every).floor().ln_1p()) as f32
+    }
+}
+
 /// How far back a token looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, panic};
 
 use serde::Deserialize;
-use weighbridge_models::{Checkpoint, Compute, evaluate};
+use weighbridge_models::{Checkpoint, Compute, Decoder, Precision, evaluate};
 
 use crate::support::{Expected, Outcome, check, json, load, shared};
 
@@ -40,7 +40,8 @@ impl Golden {
     }
 }
 
-/// Holds the model in a folder of the references against its golden: at once, in chunks of seven and token by token.
+/// Holds the model in a folder of the references against its golden, in both computations: at once, in chunks of seven
+/// and token by token.
 pub(crate) fn check_family(family: &str) -> Outcome {
     let Some(folder) = shared(family) else { return Ok(()) };
     check_folder(family, &folder)
@@ -49,11 +50,16 @@ pub(crate) fn check_family(family: &str) -> Outcome {
 /// Asserts that the model in a folder is computed as its `golden.json` says, at once, in chunks and token by token.
 pub(crate) fn check_folder(family: &str, folder: &Path) -> Outcome {
     let golden: Golden = json(&folder.join("golden.json"))?;
-    let decoder = load(&Checkpoint::open(folder)?, Compute::Float32)?;
+    let checkpoint = Checkpoint::open(folder)?;
+    check_computation(&format!("{family} by candle"), &golden, &load(&checkpoint, Compute::Float32)?)?;
+    check_computation(&format!("{family} on the kernels"), &golden, &load(&checkpoint, Compute::cpu(Precision::F32))?)
+}
+
+fn check_computation(family: &str, golden: &Golden, decoder: &Decoder) -> Outcome {
     for prompt in 0..golden.inputs.len() {
         let (tokens, expected) = golden.case(prompt);
         for chunk in [None, Some(7), Some(1)] {
-            let found = evaluate(&decoder, tokens, chunk, expected.greedy.len(), &[])?;
+            let found = evaluate(decoder, tokens, chunk, expected.greedy.len(), &[])?;
             check(&format!("{family}, prompt {prompt}, chunks of {chunk:?}"), &found, &expected);
         }
     }

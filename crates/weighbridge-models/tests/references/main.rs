@@ -2,6 +2,7 @@
 //! candle's own models, and published vocabularies.
 
 mod at_load;
+mod batches;
 mod candle;
 mod converted;
 mod core;

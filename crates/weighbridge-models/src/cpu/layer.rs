@@ -1,0 +1,140 @@
+//! One layer: the twin of `decoder::Layer`.
+
+use weighbridge_kernels::{KvType, PageShape, Pages, Rows as Activations};
+
+use super::attention::Attention;
+use super::experts::Experts;
+use super::feed_forward::Mlp;
+use super::latent::Latent;
+use super::norm::Norm;
+use super::projection::Projection;
+use super::{Scratch, StepRows};
+use crate::blocks::feed_forward as reference;
+use crate::decoder;
+
+#[derive(Debug)]
+pub(super) struct Layer {
+    attention_norm: Option<Norm>,
+    mixer: Mixer,
+    attention_after: Option<Norm>,
+    feed_forward_norm: Option<Norm>,
+    feed_forward: FeedForward,
+    feed_forward_after: Option<Norm>,
+    is_parallel: bool,
+    residual_scale: f32,
+    rope: Option<usize>,
+    span: usize,
+}
+
+#[derive(Debug)]
+enum Mixer {
+    Attention(Attention),
+    Latent(Latent),
+}
+
+#[derive(Debug)]
+enum FeedForward {
+    Dense(Mlp),
+    Experts(Experts),
+}
+
+impl Layer {
+    pub(super) fn of(layer: &decoder::Layer) -> Option<Self> {
+        let norm = |norm: &Option<crate::blocks::norm::Norm>| match norm {
+            Some(norm) => Norm::of(norm).map(Some),
+            None => Some(None),
+        };
+        let around = layer.laurel.is_some() || layer.streams.is_some() || layer.hyper.is_some();
+        if around || layer.rows.is_some() || layer.output_scale != 1.0 {
+            return None;
+        }
+        Some(Self {
+            attention_norm: norm(&layer.attention_norm)?,
+            mixer: match &layer.mixer {
+                decoder::Mixer::Attention(attention) => Mixer::Attention(Attention::of(attention)?),
+                decoder::Mixer::Latent(latent) => Mixer::Latent(Latent::of(latent)?),
+                decoder::Mixer::Delta(_) | decoder::Mixer::Compressed(_) => return None,
+            },
+            attention_after: norm(&layer.attention_after)?,
+            feed_forward_norm: norm(&layer.feed_forward_norm)?,
+            feed_forward: match &layer.feed_forward {
+                reference::FeedForward::Dense(mlp) => FeedForward::Dense(Mlp::of(mlp)?),
+                reference::FeedForward::Experts(experts) => FeedForward::Experts(Experts::of(experts)?),
+                reference::FeedForward::Beside(_) => return None,
+            },
+            feed_forward_after: norm(&layer.feed_forward_after)?,
+            is_parallel: layer.is_parallel,
+            residual_scale: layer.residual_scale as f32,
+            rope: layer.rope,
+            span: layer.span,
+        })
+    }
+
+    pub(super) fn page_shape(&self, kind: KvType) -> PageShape {
+        match &self.mixer {
+            Mixer::Attention(attention) => attention.page_shape(kind),
+            Mixer::Latent(latent) => latent.page_shape(kind),
+        }
+    }
+
+    pub(super) fn forward(&self, step: &StepRows<'_>, pages: &mut Pages, scratch: &mut Scratch) {
+        normed(step, self.attention_norm.as_ref(), &scratch.x, &mut scratch.normed);
+        let output = match &self.mixer {
+            Mixer::Attention(attention) => attention.forward(step, self.rope, self.span, pages, scratch),
+            Mixer::Latent(latent) => latent.forward(step, self.rope, self.span, pages, scratch),
+        };
+        self.add(step, output, self.attention_after.as_ref(), scratch);
+        if !self.is_parallel {
+            normed(step, self.feed_forward_norm.as_ref(), &scratch.x, &mut scratch.normed);
+        }
+        match &self.feed_forward {
+            FeedForward::Dense(mlp) => {
+                mlp.inner(step.cpu, scratch);
+                self.add(step, mlp.down(), self.feed_forward_after.as_ref(), scratch);
+            }
+            FeedForward::Experts(experts) => {
+                experts.forward(step.cpu, scratch);
+                let Scratch { x, out, .. } = scratch;
+                self.add_rows(step, self.feed_forward_after.as_ref(), out, x);
+            }
+        }
+    }
+
+    /// Multiplies what `inner` holds with the last matrix of a part and adds it to the residual stream.
+    fn add(&self, step: &StepRows<'_>, output: &Projection, after: Option<&Norm>, scratch: &mut Scratch) {
+        let Scratch { x, inner, out, .. } = scratch;
+        output.round(step.cpu, inner);
+        if after.is_none() {
+            step.cpu.product(inner, &mut [output.added(x, self.residual_scale)]);
+            return;
+        }
+        out.resize(step.rows.len() * output.outputs(), 0.0);
+        step.cpu.product(inner, &mut [output.product(out)]);
+        self.add_rows(step, after, out, x);
+    }
+
+    fn add_rows(&self, step: &StepRows<'_>, after: Option<&Norm>, given: &mut [f32], x: &mut [f32]) {
+        let hidden = x.len() / step.rows.len();
+        if let Some(after) = after {
+            step.cpu.each_row(given, hidden, |_, row| after.parts(step.cpu, row, &mut Vec::new()));
+        }
+        let given = &*given;
+        step.cpu.each_row(x, hidden, |row, x| {
+            for (x, given) in x.iter_mut().zip(&given[row * hidden..]) {
+                *x += self.residual_scale * given;
+            }
+        });
+    }
+}
+
+/// The rows of the residual stream, normalised where there is a norm.
+fn normed(step: &StepRows<'_>, norm: Option<&Norm>, x: &[f32], to: &mut Activations) {
+    let hidden = x.len() / step.rows.len();
+    step.cpu.each_row(to.prepare(step.rows.len(), hidden), hidden, |row, to| {
+        let x = &x[row * hidden..][..hidden];
+        match norm {
+            Some(norm) => norm.row(step.cpu, x, to),
+            None => to.copy_from_slice(x),
+        }
+    });
+}

@@ -1,0 +1,57 @@
+//! A projection on packed weights.
+
+use std::sync::Arc;
+
+use weighbridge_kernels::{Cpu, PackedMatrix, Product, Rounding, Rows, Then};
+
+use crate::blocks::linear::Linear;
+
+/// `x Wᵀ + b`.
+#[derive(Clone, Debug)]
+pub(crate) struct Projection {
+    matrix: Arc<PackedMatrix>,
+    bias: Option<Vec<f32>>,
+    rounding: Rounding,
+}
+
+impl Projection {
+    /// Of a packed matrix, with how activations are rounded where it is one of blocks.
+    pub(crate) fn new(matrix: Arc<PackedMatrix>, bias: Option<Vec<f32>>, rounding: Rounding) -> Self {
+        let rounding = if matrix.layout().is_float() { Rounding::None } else { rounding };
+        Self { matrix, bias, rounding }
+    }
+
+    /// The same projection, where it is packed and has no adapter beside it.
+    pub(super) fn of(linear: &Linear) -> Option<Self> {
+        linear.projection().cloned()
+    }
+
+    pub(super) fn inputs(&self) -> usize {
+        self.matrix.inputs()
+    }
+
+    pub(crate) fn outputs(&self) -> usize {
+        self.matrix.outputs()
+    }
+
+    /// Rounds rows for this one.
+    pub(crate) fn round(&self, cpu: &Cpu, rows: &mut Rows) {
+        rows.round(self.rounding, cpu);
+    }
+
+    /// Rounds rows for several that share them.
+    pub(super) fn round_for(cpu: &Cpu, rows: &mut Rows, projections: &[&Self]) {
+        let rounded = projections.iter().find(|projection| projection.rounding != Rounding::None);
+        if let Some(projection) = rounded {
+            projection.round(cpu, rows);
+        }
+    }
+
+    pub(crate) fn product<'a>(&'a self, to: &'a mut [f32]) -> Product<'a> {
+        Product { matrix: &self.matrix, bias: self.bias.as_deref(), to, then: Then::Store }
+    }
+
+    pub(super) fn added<'a>(&'a self, to: &'a mut [f32], scale: f32) -> Product<'a> {
+        Product { then: Then::Add(scale), ..self.product(to) }
+    }
+}
