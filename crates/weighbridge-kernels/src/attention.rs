@@ -485,8 +485,11 @@ fn scores_of_page<'q>(
 ) {
     for first in (0..count).step_by(QUERIES) {
         let some = QUERIES.min(count - first);
-        // Where there are fewer, the last one again; what it gives is not kept.
-        let queries: [&[f32]; QUERIES] = std::array::from_fn(|at| query(first + at.min(some - 1)));
+        // Where there are fewer, the first one again; what it gives is not kept.
+        let mut queries = [query(first); QUERIES];
+        for (at, place) in queries.iter_mut().enumerate().take(some) {
+            *place = query(first + at);
+        }
         let mut found = [[0.0; PAGE_TOKENS]; QUERIES];
         match cpu.tier() {
             // SAFETY: a `Cpu` has a tier that its processor has; a page has `PAGE_TOKENS` keys for each number of a
@@ -512,13 +515,16 @@ fn values_of_page<'s>(
 ) {
     for first in (0..count).step_by(QUERIES) {
         let some = QUERIES.min(count - first);
-        let shares: [&[f32]; QUERIES] = std::array::from_fn(|at| shares(first + at.min(some - 1)));
+        let mut of_queries = [shares(first); QUERIES];
+        for (at, place) in of_queries.iter_mut().enumerate().take(some) {
+            *place = shares(first + at);
+        }
         let to = &mut to[first * value_dim..(first + some) * value_dim];
         match cpu.tier() {
             // SAFETY: a `Cpu` has a tier that its processor has; a page has `PAGE_TOKENS` values of `value_dim` numbers.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::values(values, shares, value_dim, to) },
-            _ => scalar::values(values, shares, value_dim, to),
+            Tier::Avx2 => unsafe { avx2::values(values, of_queries, value_dim, to) },
+            _ => scalar::values(values, of_queries, value_dim, to),
         }
     }
 }

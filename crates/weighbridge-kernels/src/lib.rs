@@ -4,6 +4,7 @@
 //! - [`Cpu`]: a [`Pool`] of threads and the [`Tier`] of instructions they use, found once at the start.
 //! - [`PackedMatrix`]: weights at the bits they have in their file, and [`Rows`] of activations to multiply them with.
 //! - [`Pages`] of keys and values, and attention over them.
+//! - [`Limits`]: what this machine can do at most.
 //! - [`vector`]: what is done with rows between products.
 //!
 //! This crate knows no tensors. It alone may write `unsafe`. Every kernel has a scalar twin, and all tiers agree to the
@@ -12,6 +13,7 @@
 mod attention;
 mod cpu;
 mod formats;
+mod limits;
 mod map;
 mod packed;
 mod pool;
@@ -23,6 +25,7 @@ pub mod vector;
 
 pub use attention::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape, Pages};
 pub use cpu::Cpu;
+pub use limits::Limits;
 pub use map::MappedFile;
 pub use packed::{Layout, PackError, PackedMatrix};
 pub use pool::Pool;

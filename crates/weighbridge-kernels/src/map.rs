@@ -37,6 +37,13 @@ impl MappedFile {
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { map })
     }
+
+    /// Lets go of the memory that its pages take in this process. They come back when they are read again.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        // SAFETY: the map is of a file and never written to, so that a page that comes back holds what it held.
+        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    }
 }
 
 impl Deref for MappedFile {

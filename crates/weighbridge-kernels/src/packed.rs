@@ -6,11 +6,13 @@
 //! byte-product instructions take. Four-bit codes share bytes: the first four inputs below, the next four above.
 
 mod blocks;
+mod memory;
 
 use std::ops::Range;
 
 use thiserror::Error;
 
+use self::memory::Memory;
 use crate::cpu::Cpu;
 
 /// Outputs of a tile.
@@ -70,13 +72,6 @@ pub enum PackError {
     },
 }
 
-/// A cache line, so that tiles start on one.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-struct Line {
-    _bytes: [u8; 64],
-}
-
 /// A matrix `[outputs, inputs]`, packed.
 #[derive(Debug)]
 pub struct PackedMatrix {
@@ -85,7 +80,7 @@ pub struct PackedMatrix {
     inputs: usize,
     /// Bytes of a tile, a multiple of 64.
     tile_bytes: usize,
-    lines: Vec<Line>,
+    memory: Memory,
 }
 
 impl Layout {
@@ -166,8 +161,8 @@ impl PackedMatrix {
         }
         let tile_bytes = (records * record.bytes).next_multiple_of(64);
         let tiles = outputs.div_ceil(LANES);
-        let mut lines = vec![Line { _bytes: [0; 64] }; tiles * tile_bytes / 64];
-        let places = Shared::new(as_bytes_mut(&mut lines));
+        let mut memory = Memory::zeros(tiles * tile_bytes);
+        let places = Shared::new(memory.bytes_mut());
         // Tasks of several tiles: a pool takes 65,535 tasks at most, and a task should be worth its handing out.
         let at_once = tiles.div_ceil(4096).max(1);
         cpu.pool().run(tiles.div_ceil(at_once), |task| {
@@ -180,7 +175,7 @@ impl PackedMatrix {
                 blocks::pack_tile(layout, &rows, place.chunks_exact_mut(record.bytes));
             }
         });
-        Ok(Self { layout, outputs, inputs, tile_bytes, lines })
+        Ok(Self { layout, outputs, inputs, tile_bytes, memory })
     }
 
     /// How it is packed.
@@ -200,7 +195,7 @@ impl PackedMatrix {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.lines.len() * 64
+        self.memory.bytes().len()
     }
 
     pub(crate) fn tiles(&self) -> usize {
@@ -209,7 +204,7 @@ impl PackedMatrix {
 
     /// The records of one tile, padded to whole lines; it starts on one.
     pub(crate) fn tile(&self, tile: usize) -> &[u8] {
-        &as_bytes(&self.lines)[tile * self.tile_bytes..(tile + 1) * self.tile_bytes]
+        &self.memory.bytes()[tile * self.tile_bytes..(tile + 1) * self.tile_bytes]
     }
 
     /// The numbers of one output, as exactly as float32 holds them.
@@ -248,14 +243,4 @@ impl<T> Shared<T> {
         // SAFETY: within the slice by the line above; alone by the promise of the caller.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
-}
-
-fn as_bytes(lines: &[Line]) -> &[u8] {
-    // SAFETY: a `Line` is 64 bytes without padding, and a byte needs no alignment.
-    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 64) }
-}
-
-fn as_bytes_mut(lines: &mut [Line]) -> &mut [u8] {
-    // SAFETY: as above, and any bytes make a `Line`.
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * 64) }
 }

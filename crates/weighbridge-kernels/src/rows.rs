@@ -41,6 +41,8 @@ pub struct Rows {
     pub(crate) scales: Vec<f32>,
     /// The sum of each sixteen: `[count, width / 16]`.
     pub(crate) sums: Vec<i32>,
+    /// The sum of each 32 times their scale, which minima are multiplied by: `[count, width / 32]`.
+    pub(crate) lifts: Vec<f32>,
 }
 
 /// One rounded row.
@@ -50,6 +52,7 @@ pub(crate) struct Row<'a> {
     pub(crate) whole: &'a [i16],
     pub(crate) scales: &'a [f32],
     pub(crate) sums: &'a [i32],
+    pub(crate) lifts: &'a [f32],
 }
 
 impl Rows {
@@ -98,25 +101,28 @@ impl Rows {
         self.whole.resize(numbers, 0);
         self.scales.resize(numbers / GROUP, 0.0);
         self.sums.resize(numbers / HALF, 0);
+        self.lifts.resize(numbers / GROUP, 0.0);
         let (high, low, whole) =
             (Shared::new(&mut self.high), Shared::new(&mut self.low), Shared::new(&mut self.whole));
-        let (scales, sums) = (Shared::new(&mut self.scales), Shared::new(&mut self.sums));
+        let (scales, lifts) = (Shared::new(&mut self.scales), Shared::new(&mut self.lifts));
+        let sums = Shared::new(&mut self.sums);
         let (plain, width) = (&self.plain, self.width);
         let at_once = rows_at_once(width, self.count);
         cpu.pool().run(self.count.div_ceil(at_once), |task| {
             let rows = task * at_once..self.count.min((task + 1) * at_once);
             let part = rows.start * width..rows.end * width;
             // SAFETY: tasks have rows of their own, and each list has a part for each row.
-            let (high, low, whole, scales, sums) = unsafe {
+            let (high, low, whole, scales, sums, lifts) = unsafe {
                 (
                     high.part(part.clone()),
                     low.part(part.clone()),
                     whole.part(part.clone()),
                     scales.part(part.start / GROUP..part.end / GROUP),
                     sums.part(part.start / HALF..part.end / HALF),
+                    lifts.part(part.start / GROUP..part.end / GROUP),
                 )
             };
-            crate::vector::round(cpu, bits, &plain[part], high, low, whole, scales, sums);
+            crate::vector::round(cpu, bits, &plain[part], high, low, whole, scales, sums, lifts);
         });
     }
 
@@ -133,11 +139,13 @@ impl Rows {
         &self.plain[row * self.width..][..self.width]
     }
 
+    #[inline]
     pub(crate) fn rounded(&self, row: usize) -> Row<'_> {
         let part = row * self.width..(row + 1) * self.width;
         Row {
             scales: &self.scales[part.start / GROUP..part.end / GROUP],
             sums: &self.sums[part.start / HALF..part.end / HALF],
+            lifts: &self.lifts[part.start / GROUP..part.end / GROUP],
             high: &self.high[part.clone()],
             low: &self.low[part.clone()],
             whole: &self.whole[part],

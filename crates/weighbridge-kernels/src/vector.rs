@@ -47,6 +47,7 @@ tiered! {
         whole: &mut [i16],
         scales: &mut [f32],
         sums: &mut [i32],
+        lifts: &mut [f32],
     ) {
         // The largest of sixteen bits is one whose high byte is 127 and whose low byte is 0.
         let most = if bits == 8 { 127.0 } else { 32512.0 };
@@ -71,6 +72,7 @@ tiered! {
             for (sum, whole) in sums[index].iter_mut().zip(whole.as_chunks::<HALF>().0) {
                 *sum = whole.iter().map(|&whole| i32::from(whole)).sum();
             }
+            lifts[index] = scales[index] * sums[index].iter().sum::<i32>() as f32;
             let (high, low) = (&mut high[index], &mut low[index]);
             if bits == 8 {
                 high.iter_mut().zip(whole).for_each(|(high, whole)| *high = *whole as i8);
@@ -287,8 +289,8 @@ mod tests {
             for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
                 let cpu = Cpu::new(1, Some(tier)).expect("it is available");
                 let (mut high, mut low, mut whole) = ([0; 64], [0; 64], [0; 64]);
-                let (mut scales, mut sums) = ([0.0; 2], [0; 4]);
-                round(&cpu, bits, &plain, &mut high, &mut low, &mut whole, &mut scales, &mut sums);
+                let (mut scales, mut sums, mut lifts) = ([0.0; 2], [0; 4], [0.0; 2]);
+                round(&cpu, bits, &plain, &mut high, &mut low, &mut whole, &mut scales, &mut sums, &mut lifts);
                 for (at, x) in plain.iter().enumerate() {
                     let found = f32::from(whole[at]) * scales[at / 32];
                     assert!((found - x).abs() <= 0.51 * 3.5 / most, "{x} became {found}");

@@ -14,6 +14,15 @@ pub(crate) enum Bytes {
     Owned(Arc<Vec<u8>>),
 }
 
+impl Bytes {
+    /// Lets go of the memory that reading a mapped file has filled.
+    pub(crate) fn release(&self) {
+        if let Self::Mapped(map) = self {
+            map.release();
+        }
+    }
+}
+
 impl Deref for Bytes {
     type Target = [u8];
 

@@ -88,7 +88,8 @@ impl KvCache {
 
     /// One that holds its tokens in pages.
     pub(crate) fn paged(spec: &DecoderSpec, table: Table) -> Self {
-        Self { layers: Vec::new(),
+        Self {
+            layers: Vec::new(),
             indices: Vec::new(),
             summaries: Vec::new(),
             table: Some(table),

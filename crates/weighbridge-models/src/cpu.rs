@@ -20,7 +20,7 @@ mod turns;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use weighbridge_kernels::{Cpu, PackedMatrix, Pool, Rows as Activations, Tier, TierError, threads};
+use weighbridge_kernels::{Cpu, Limits, PackedMatrix, Pool, Rows as Activations, Tier, TierError, threads};
 
 use self::layer::Layer;
 use self::norm::Norm;
@@ -35,11 +35,26 @@ use crate::decoder::{self, ComputeError, Rows, Step};
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
 
-/// The processors for `tier`, or the best there is; all share one pool, which has as many threads as were settled at the
-/// start of the process.
+/// The one pool of the process.
+static POOL: OnceLock<Arc<Pool>> = OnceLock::new();
+
+/// Makes the kernels compute on so many threads. Without it they take as many as were settled at the start of the
+/// process. Gives whether it came in time: before anything was computed.
+pub fn use_threads(count: usize) -> bool {
+    POOL.set(Arc::new(Pool::new(count))).is_ok()
+}
+
+/// The processors for `tier`, or the best there is; all share one pool.
 pub(crate) fn processors(tier: Option<Tier>) -> Result<Cpu, TierError> {
-    static POOL: OnceLock<Arc<Pool>> = OnceLock::new();
     Cpu::of(Arc::clone(POOL.get_or_init(|| Arc::new(Pool::new(threads::count())))), tier)
+}
+
+/// The limits of this machine for the kernels, with the threads that they use.
+///
+/// # Errors
+/// Where the processor lacks the instructions of `tier`.
+pub fn limits(tier: Option<Tier>) -> Result<Limits, TierError> {
+    Ok(Limits::measure(&processors(tier)?))
 }
 
 /// A decoder on the kernels.
@@ -53,6 +68,38 @@ pub(crate) struct CpuDecoder {
     store: Arc<Store>,
     /// Memory of a step, kept for the next.
     scratch: Mutex<Scratch>,
+}
+
+/// What one token takes of a machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Bytes of weights that are read.
+    pub weight_bytes: u64,
+    /// Products of a weight with an activation.
+    pub products: u64,
+    /// Bytes of keys and values of [`PAGE_TOKENS`](weighbridge_kernels::PAGE_TOKENS) tokens.
+    pub page_bytes: u64,
+}
+
+impl Cost {
+    /// Of one projection.
+    fn of(projection: &Projection) -> Self {
+        let (weight_bytes, products) = projection.cost();
+        Self { weight_bytes, products, page_bytes: 0 }
+    }
+
+    /// Of several.
+    fn of_all<'a>(projections: impl IntoIterator<Item = &'a Projection>) -> Self {
+        projections.into_iter().map(Self::of).fold(Self::default(), Self::plus)
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            weight_bytes: self.weight_bytes + other.weight_bytes,
+            products: self.products + other.products,
+            page_bytes: 0,
+        }
+    }
 }
 
 /// Memory that the layers of a step use in turn.
@@ -104,6 +151,13 @@ impl CpuDecoder {
             head: Projection::of(&decoder.head)?,
             scratch: Mutex::default(),
         })
+    }
+
+    /// What one token takes.
+    pub(crate) fn cost(&self) -> Cost {
+        let layers = self.layers.iter().map(Layer::cost);
+        let cost = layers.fold(Cost::of(&self.head), Cost::plus);
+        Cost { page_bytes: self.store.page_bytes(), ..cost }
     }
 
     /// An empty table of pages.

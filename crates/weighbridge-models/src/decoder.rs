@@ -21,7 +21,7 @@ use crate::blocks::rope::Turns;
 use crate::blocks::scaled;
 use crate::blocks::streams::{Ends, Laurel, Streams};
 use crate::cache::{Caches, KvCache};
-use crate::cpu::CpuDecoder;
+use crate::cpu::{Cost, CpuDecoder};
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
 
@@ -135,6 +135,11 @@ impl Decoder {
     /// What it computes.
     pub fn spec(&self) -> &DecoderSpec {
         &self.spec
+    }
+
+    /// What one token takes of the machine, where it computes on the kernels.
+    pub fn cost(&self) -> Option<Cost> {
+        self.on_cpu.as_ref().map(CpuDecoder::cost)
     }
 
     /// An empty cache for one sequence.

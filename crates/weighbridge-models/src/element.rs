@@ -1,6 +1,7 @@
 //! What the numbers of a tensor are stored as.
 
 use candle_core::quantized::GgmlDType;
+use weighbridge_kernels::Layout;
 
 use crate::formats::Format;
 
@@ -153,6 +154,32 @@ impl ElementType {
     /// Whether a matrix with rows of so many numbers can be multiplied in its blocks.
     pub(crate) fn stays_packed(self, columns: Option<usize>) -> bool {
         matches!(self.form, Form::Blocks(_)) && columns.unwrap_or(1).is_multiple_of(PACKED_COLUMNS)
+    }
+
+    /// How the kernels pack it, where they know it.
+    pub(crate) fn layout(self) -> Option<Layout> {
+        Some(match self.form {
+            Form::F32 => Layout::F32,
+            Form::F16 => Layout::F16,
+            Form::Bf16 => Layout::Bf16,
+            Form::Blocks(GgmlDType::Q4_0) => Layout::Q4_0,
+            Form::Blocks(GgmlDType::Q4_1) => Layout::Q4_1,
+            Form::Blocks(GgmlDType::Q5_0) => Layout::Q5_0,
+            Form::Blocks(GgmlDType::Q5_1) => Layout::Q5_1,
+            Form::Blocks(GgmlDType::Q8_0) => Layout::Q8_0,
+            Form::Blocks(GgmlDType::Q4K) => Layout::Q4K,
+            Form::Blocks(GgmlDType::Q5K) => Layout::Q5K,
+            Form::Blocks(GgmlDType::Q6K) => Layout::Q6K,
+            Form::Expanded(Format::Mxfp4) => Layout::Mxfp4,
+            Form::Expanded(Format::Iq4Nl) => Layout::Iq4Nl,
+            Form::Expanded(Format::Iq4Xs) => Layout::Iq4Xs,
+            _ => return None,
+        })
+    }
+
+    /// Whether the kernels have a matrix with rows of so many numbers at the bits of its file.
+    pub(crate) fn packs(self, columns: Option<usize>) -> bool {
+        self.layout().is_some_and(|layout| columns.unwrap_or(1).is_multiple_of(layout.block()))
     }
 
     /// Whether something here can compute it.

@@ -51,7 +51,10 @@ pub(crate) fn load(
         Compute::Cpu { precision, tier } => Some((cpu::processors(tier)?, precision)),
         _ => None,
     };
-    Loader { spec, weights, treatment, cpu, report, progress }.decoder()
+    let decoder = Loader { spec, weights, treatment, cpu, report, progress }.decoder()?;
+    // All that is needed of the files was copied.
+    weights.release();
+    Ok(decoder)
 }
 
 struct Loader<'a> {

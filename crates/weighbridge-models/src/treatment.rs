@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::adapter::Adapter;
-use crate::compute::Compute;
+use crate::compute::{Compute, Precision};
 use crate::element::{ElementType, Form};
 use crate::families::GGUF_NAMES;
 use crate::parts::{ExpertPart, Kind, Names, Packing, Part};
@@ -24,7 +24,7 @@ pub(crate) struct Treatment {
 pub(crate) enum Held {
     /// In float32.
     Floats,
-    /// In blocks of this type.
+    /// As the file has this type.
     Blocks(ElementType),
 }
 
@@ -58,8 +58,13 @@ impl Treatment {
         let is_merged = self.merges(part, names, spec);
         let element = self.blocks(part, stored, &shape, is_merged);
         let element = element.or_else(|| (!is_merged).then_some(stored.element));
-        let may_stay = self.keeps_packed() && part.may_stay_packed();
-        match element.filter(|element| may_stay && element.stays_packed(shape.last().copied())) {
+        let columns = shape.last().copied();
+        let stays = |element: &ElementType| match self.compute {
+            Compute::Float32 | Compute::Cpu { precision: Precision::F32, .. } => false,
+            Compute::Quantized => element.stays_packed(columns),
+            Compute::Cpu { .. } => shape.len() == 2 && stored.scale.is_none() && element.packs(columns),
+        };
+        match element.filter(|element| part.may_stay_packed() && stays(element)) {
             Some(element) => (Held::Blocks(element), count),
             None => (Held::Floats, count),
         }

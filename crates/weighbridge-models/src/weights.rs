@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use thiserror::Error;
-use weighbridge_kernels::{Cpu, Layout, PackedMatrix};
+use weighbridge_kernels::{Cpu, PackedMatrix};
 
 use crate::bytes::Bytes;
 use crate::element::{ElementType, Form};
-use crate::formats::{Format, e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
+use crate::formats::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
 use crate::parts::{Names, Part, Place};
 use crate::quantise::pack;
 use crate::scale::Scale;
@@ -97,33 +97,12 @@ impl Stored {
         Some(Self { range: 0..bytes.len(), bytes, element, shape: shape.to_owned(), scale: None })
     }
 
-    /// How the kernels pack it, where they know its type.
-    pub(crate) fn layout(&self) -> Option<Layout> {
-        if self.scale.is_some() {
-            return None;
-        }
-        Some(match self.element.form() {
-            Form::F32 => Layout::F32,
-            Form::F16 => Layout::F16,
-            Form::Bf16 => Layout::Bf16,
-            Form::Blocks(GgmlDType::Q4_0) => Layout::Q4_0,
-            Form::Blocks(GgmlDType::Q4_1) => Layout::Q4_1,
-            Form::Blocks(GgmlDType::Q5_0) => Layout::Q5_0,
-            Form::Blocks(GgmlDType::Q5_1) => Layout::Q5_1,
-            Form::Blocks(GgmlDType::Q8_0) => Layout::Q8_0,
-            Form::Blocks(GgmlDType::Q4K) => Layout::Q4K,
-            Form::Blocks(GgmlDType::Q5K) => Layout::Q5K,
-            Form::Blocks(GgmlDType::Q6K) => Layout::Q6K,
-            Form::Expanded(Format::Mxfp4) => Layout::Mxfp4,
-            Form::Expanded(Format::Iq4Nl) => Layout::Iq4Nl,
-            Form::Expanded(Format::Iq4Xs) => Layout::Iq4Xs,
-            _ => return None,
-        })
-    }
-
     /// As the kernels have it, where it is a matrix of a type that they know.
     pub(crate) fn for_kernels(&self, cpu: &Cpu) -> candle_core::Result<Option<PackedMatrix>> {
-        let (Some(layout), [outputs, inputs]) = (self.layout(), &self.shape[..]) else { return Ok(None) };
+        if self.scale.is_some() {
+            return Ok(None);
+        }
+        let (Some(layout), [outputs, inputs]) = (self.element.layout(), &self.shape[..]) else { return Ok(None) };
         if !inputs.is_multiple_of(layout.block()) {
             return Ok(None);
         }
@@ -229,6 +208,12 @@ impl Weights {
             Some(slice) => stored.rows(slice.rows(&shape), shape),
             None => Stored { shape, ..stored.clone() },
         })
+    }
+
+    /// Lets go of the memory that reading has filled.
+    pub(crate) fn release(&self) {
+        // Most tensors share a file; telling it of every one costs nothing beside reading it.
+        self.tensors.values().for_each(|stored| stored.bytes.release());
     }
 
     /// The bytes of a weight that is stored in a way of its family's own.

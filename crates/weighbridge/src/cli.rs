@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use weighbridge_models::{AdapterMode, Compute, QuantizedType};
+use weighbridge_models::{AdapterMode, Compute, Precision, QuantizedType, Tier};
 
 /// A self-hosted inference gateway: one OpenAI API in front of models on this machine and hosted ones, each
 /// request routed by rules on privacy, cost and quality.
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Run(RunArguments),
     /// Compute logits, to check a checkpoint against its reference
     Logits(LogitsArguments),
+    /// Measure how fast a model is on this machine, and how near the machine's limits
+    Bench(BenchArguments),
     /// Work with callers' keys
     Keys {
         #[command(subcommand)]
@@ -212,9 +215,19 @@ pub(crate) struct RunArguments {
 /// How the weights of a model are taken in.
 #[derive(Debug, Default, Args)]
 pub(crate) struct WeightsArguments {
-    /// How to compute: float32 | quantized; default: the config's, float32, or quantized with --quantize
+    /// How to compute: cpu (our kernels) | reference (float32 by candle) | quantized (packed, by candle); default: the
+    /// config's, else cpu where the processor has AVX2
     #[arg(long, value_name = "NAME")]
     pub(crate) compute: Option<Compute>,
+
+    /// How exactly cpu computes: f32 (weights widened) | exact (activations of 16 bits) | fast (of 8 bits); default:
+    /// exact
+    #[arg(long, value_name = "NAME")]
+    pub(crate) precision: Option<Precision>,
+
+    /// The instructions that cpu uses: scalar | avx2; default: the best there are
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tier: Option<Tier>,
 
     /// Quantise the weights as they load: q8_0 | q6_k | q4_k_m | q4_0
     #[arg(long, value_name = "TYPE", value_parser = parse_blocks)]
@@ -256,6 +269,80 @@ pub(crate) struct LogitsArguments {
     /// Print JSON: logits_last, argmax, logsumexp, loss, greedy
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  weighbridge bench model.gguf\n  weighbridge bench model.gguf --threads 2 --pp 512,4096 --tg 64@0,64@8192 --streams 1,4,16\n  weighbridge bench demo --precision fast --json\n  weighbridge bench model.gguf --svg bench.svg"
+)]
+pub(crate) struct BenchArguments {
+    /// A folder, a .gguf file, hf:ORG/NAME[:QUANT] or its name if it was pulled, a name in the config, or demo
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+
+    /// Threads that compute; default: one for each processor
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) threads: Option<u32>,
+
+    /// Prompts of so many tokens
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
+    pub(crate) pp: Vec<usize>,
+
+    /// Answers of so many tokens, each after a prompt of so many
+    #[arg(long, value_name = "N@DEPTH,…", value_delimiter = ',', default_value = "64@0")]
+    pub(crate) tg: Vec<Depth>,
+
+    /// So many sequences at once
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    pub(crate) streams: Vec<usize>,
+
+    /// Prompt tokens of each of these sequences
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) prompt: u32,
+
+    /// Answer tokens of each of these sequences
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) answer: u32,
+
+    /// What keys and values are kept as: f16, which exact and fast do; f32 keeps them in float32
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16"])]
+    pub(crate) kv: String,
+
+    /// Rounds, of which the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: u32,
+
+    #[command(flatten)]
+    pub(crate) weights: WeightsArguments,
+
+    /// Print one JSON object a line
+    #[arg(long, conflicts_with = "csv")]
+    pub(crate) json: bool,
+
+    /// Print comma-separated values
+    #[arg(long)]
+    pub(crate) csv: bool,
+
+    /// Draw the shares of the limits into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+/// `64@8192`: an answer of 64 tokens after a prompt of 8192.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Depth {
+    pub(crate) tokens: usize,
+    pub(crate) at: usize,
+}
+
+impl FromStr for Depth {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (tokens, at) = text.split_once('@').unwrap_or((text, "0"));
+        let number = |text: &str| text.parse().map_err(|_| "expected N or N@DEPTH, such as 64@8192");
+        Ok(Self { tokens: number(tokens)?, at: number(at)? })
+    }
 }
 
 #[derive(Clone, Copy, Debug, Subcommand)]

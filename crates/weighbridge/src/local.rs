@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weighbridge_backend::{BackendId, DataClass, Price};
 use weighbridge_engine::{LocalModel, ModelOptions};
-use weighbridge_models::{Checkpoint, Compute, QuantizedType};
+use weighbridge_models::{Checkpoint, Compute, Precision, QuantizedType, Tier};
 
 use crate::bundled;
 use crate::cli::WeightsArguments;
@@ -32,21 +32,48 @@ pub(crate) fn open_model(model: &ModelConfig) -> Result<Checkpoint, Failure> {
     Ok(model.quantize.map_or_else(|| checkpoint.clone(), |target| checkpoint.quantized(target)))
 }
 
-/// How a model is computed where nothing is said: what is quantised as it loads was meant to stay small.
+/// How a model is computed where nothing is said: on the kernels where they have good instructions here. Without those
+/// candle is faster, and what is quantised as it loads was meant to stay small.
 pub(crate) fn compute_for(quantize: Option<QuantizedType>) -> Compute {
-    if quantize.is_some() { Compute::Quantized } else { Compute::default() }
+    match quantize {
+        _ if Tier::best() > Tier::Scalar => Compute::cpu(Precision::default()),
+        Some(_) => Compute::Quantized,
+        None => Compute::Float32,
+    }
+}
+
+/// The same for the model that the program carries, which is small enough for float32.
+fn compute_for_demo() -> Compute {
+    if Tier::best() > Tier::Scalar { Compute::cpu(Precision::F32) } else { Compute::Float32 }
 }
 
 /// The model as the command line wants its weights.
 pub(crate) fn with_weights(model: ModelConfig, arguments: &WeightsArguments) -> ModelConfig {
     let quantize = arguments.quantize.or(model.quantize);
     let adapter = arguments.adapter.clone().map(|path| (path, arguments.adapter_mode.unwrap_or_default()));
-    let compute = arguments.quantize.map_or(model.compute, |target| compute_for(Some(target)));
     ModelConfig {
-        compute: arguments.compute.unwrap_or(compute),
+        compute: computed(model.compute, arguments),
         quantize,
         adapter: adapter.map(|(path, mode)| AdapterConfig { path, mode }).or(model.adapter),
         ..model
+    }
+}
+
+/// How the command line wants a model computed that would be computed so.
+fn computed(compute: Compute, arguments: &WeightsArguments) -> Compute {
+    let (own_precision, own_tier) = match compute {
+        Compute::Cpu { precision, tier } => (Some(precision), tier),
+        _ => (None, None),
+    };
+    let on_cpu = Compute::Cpu {
+        precision: arguments.precision.or(own_precision).unwrap_or_default(),
+        tier: arguments.tier.or(own_tier),
+    };
+    match arguments.compute {
+        Some(Compute::Cpu { .. }) => on_cpu,
+        Some(other) => other,
+        None if own_precision.is_some() || arguments.precision.is_some() || arguments.tier.is_some() => on_cpu,
+        None => arguments.quantize.map_or(compute, |target| compute_for(Some(target))),
     }
 }
 
@@ -135,14 +162,14 @@ pub(crate) fn at_paths(paths: &[PathBuf]) -> Result<Vec<ModelConfig>, Failure> {
 
 /// The model that the program carries.
 pub(crate) fn demo() -> ModelConfig {
-    unnamed(bundled::NAME.to_owned(), ModelPath::Bundled)
+    ModelConfig { compute: compute_for_demo(), ..unnamed(bundled::NAME.to_owned(), ModelPath::Bundled) }
 }
 
 pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
     ModelConfig {
         name,
         path,
-        compute: Compute::default(),
+        compute: compute_for(None),
         quantize: None,
         adapter: None,
         clearance: DataClass::Restricted,

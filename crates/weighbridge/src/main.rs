@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Models { command } => commands::models::run(&source, command),
         Command::Run(arguments) => commands::run::run(&source, &arguments),
         Command::Logits(arguments) => commands::logits::run(&source, &arguments),
+        Command::Bench(arguments) => commands::bench::run(&source, &arguments),
         Command::Keys { command: cli::KeysCommand::Hash } => commands::keys::hash(),
     };
     match done {

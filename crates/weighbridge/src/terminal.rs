@@ -67,6 +67,16 @@ impl Drop for LoadBar {
     }
 }
 
+/// A bar of steps, with what is under way: shown on a terminal and nowhere else.
+pub(crate) fn steps_bar(message: &'static str, steps: u64) -> ProgressBar {
+    let bar = ProgressBar::new(steps).with_message(message);
+    if let Ok(style) = ProgressStyle::with_template("{msg:24} [{bar:30}] {pos}/{len} {elapsed_precise}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.tick();
+    bar
+}
+
 /// The bar of a pull, of all its files together.
 pub(crate) struct PullBar(ProgressBar);
 

@@ -2,7 +2,6 @@
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within slices, by one promise")]
 
 use std::arch::x86_64::*;
-use std::array;
 
 use half::f16;
 
@@ -20,6 +19,42 @@ pub(super) unsafe fn expand(numbers: &[f16], to: &mut [f32]) {
     tail_places.iter_mut().zip(tail).for_each(|(to, x)| *to = x.to_f32());
 }
 
+/// What numbers are kept as, eight at a time.
+trait Kept: Copy {
+    /// # Safety
+    /// There are eight numbers from `at` on, and the processor has AVX and F16C.
+    unsafe fn eight(self, at: usize) -> __m256;
+
+    /// One number.
+    fn one(self, at: usize) -> f32;
+}
+
+impl Kept for &[f32] {
+    #[inline(always)]
+    unsafe fn eight(self, at: usize) -> __m256 {
+        debug_assert!(at + 8 <= self.len());
+        _mm256_loadu_ps(self.as_ptr().add(at))
+    }
+
+    #[inline(always)]
+    fn one(self, at: usize) -> f32 {
+        self[at]
+    }
+}
+
+impl Kept for &[f16] {
+    #[inline(always)]
+    unsafe fn eight(self, at: usize) -> __m256 {
+        debug_assert!(at + 8 <= self.len());
+        _mm256_cvtph_ps(_mm_loadu_si128(self.as_ptr().add(at).cast()))
+    }
+
+    #[inline(always)]
+    fn one(self, at: usize) -> f32 {
+        self[at].to_f32()
+    }
+}
+
 /// The scores of the first `some` queries.
 ///
 /// # Safety
@@ -33,26 +68,29 @@ pub(super) unsafe fn scores(
     to: &mut [[f32; PAGE_TOKENS]; QUERIES],
 ) {
     match (keys, some) {
-        (Numbers::F32(keys), 1) => scores_of::<1, 4>(|at| load(keys, at), queries, to),
-        (Numbers::F32(keys), 2) => scores_of::<2, 4>(|at| load(keys, at), queries, to),
-        (Numbers::F32(keys), _) => scores_of::<QUERIES, 2>(|at| load(keys, at), queries, to),
-        (Numbers::F16(keys), 1) => scores_of::<1, 4>(|at| load_half(keys, at), queries, to),
-        (Numbers::F16(keys), 2) => scores_of::<2, 4>(|at| load_half(keys, at), queries, to),
-        (Numbers::F16(keys), _) => scores_of::<QUERIES, 2>(|at| load_half(keys, at), queries, to),
+        (Numbers::F32(keys), 1) => scores_of::<_, 1, 4>(keys, queries, to),
+        (Numbers::F32(keys), 2) => scores_of::<_, 2, 4>(keys, queries, to),
+        (Numbers::F32(keys), _) => scores_of::<_, QUERIES, 2>(keys, queries, to),
+        (Numbers::F16(keys), 1) => scores_of::<_, 1, 4>(keys, queries, to),
+        (Numbers::F16(keys), 2) => scores_of::<_, 2, 4>(keys, queries, to),
+        (Numbers::F16(keys), _) => scores_of::<_, QUERIES, 2>(keys, queries, to),
     }
 }
 
 /// `SOME` queries and `EIGHTS` times eight tokens at a time.
 #[inline(always)]
-unsafe fn scores_of<const SOME: usize, const EIGHTS: usize>(
-    load: impl Fn(usize) -> __m256,
+unsafe fn scores_of<K: Kept, const SOME: usize, const EIGHTS: usize>(
+    kept: K,
     queries: [&[f32]; QUERIES],
     to: &mut [[f32; PAGE_TOKENS]; QUERIES],
 ) {
     for first in (0..PAGE_TOKENS).step_by(8 * EIGHTS) {
         let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
         for at in 0..queries[0].len() {
-            let keys: [__m256; EIGHTS] = array::from_fn(|eight| load(at * PAGE_TOKENS + first + 8 * eight));
+            let mut keys = [_mm256_setzero_ps(); EIGHTS];
+            for eight in 0..EIGHTS {
+                keys[eight] = kept.eight(at * PAGE_TOKENS + first + 8 * eight);
+            }
             for query in 0..SOME {
                 let x = _mm256_set1_ps(*queries[query].get_unchecked(at));
                 for eight in 0..EIGHTS {
@@ -75,64 +113,59 @@ unsafe fn scores_of<const SOME: usize, const EIGHTS: usize>(
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn values(values: Numbers<'_>, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
     match (values, to.len() / value_dim) {
-        (Numbers::F32(values), 1) => values_of::<1>(|at| load(values, at), |at| values[at], shares, value_dim, to),
-        (Numbers::F32(values), 2) => values_of::<2>(|at| load(values, at), |at| values[at], shares, value_dim, to),
-        (Numbers::F32(values), 3) => values_of::<3>(|at| load(values, at), |at| values[at], shares, value_dim, to),
-        (Numbers::F32(values), _) => values_of::<4>(|at| load(values, at), |at| values[at], shares, value_dim, to),
-        (Numbers::F16(values), 1) => {
-            values_of::<1>(|at| load_half(values, at), |at| values[at].to_f32(), shares, value_dim, to);
-        }
-        (Numbers::F16(values), 2) => {
-            values_of::<2>(|at| load_half(values, at), |at| values[at].to_f32(), shares, value_dim, to);
-        }
-        (Numbers::F16(values), 3) => {
-            values_of::<3>(|at| load_half(values, at), |at| values[at].to_f32(), shares, value_dim, to);
-        }
-        (Numbers::F16(values), _) => {
-            values_of::<4>(|at| load_half(values, at), |at| values[at].to_f32(), shares, value_dim, to);
-        }
+        (Numbers::F32(values), 1) => values_of::<_, 1>(values, shares, value_dim, to),
+        (Numbers::F32(values), 2) => values_of::<_, 2>(values, shares, value_dim, to),
+        (Numbers::F32(values), 3) => values_of::<_, 3>(values, shares, value_dim, to),
+        (Numbers::F32(values), _) => values_of::<_, 4>(values, shares, value_dim, to),
+        (Numbers::F16(values), 1) => values_of::<_, 1>(values, shares, value_dim, to),
+        (Numbers::F16(values), 2) => values_of::<_, 2>(values, shares, value_dim, to),
+        (Numbers::F16(values), 3) => values_of::<_, 3>(values, shares, value_dim, to),
+        (Numbers::F16(values), _) => values_of::<_, 4>(values, shares, value_dim, to),
     }
 }
 
 #[inline(always)]
-unsafe fn values_of<const SOME: usize>(
-    load: impl Fn(usize) -> __m256,
-    one: impl Fn(usize) -> f32,
-    shares: [&[f32]; QUERIES],
-    value_dim: usize,
-    to: &mut [f32],
-) {
+unsafe fn values_of<K: Kept, const SOME: usize>(kept: K, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
     let mut first = 0;
     while first + 16 <= value_dim {
-        values_block::<SOME, 2>(&load, shares, value_dim, first, to);
+        values_block::<K, SOME, 2>(kept, shares, value_dim, first, to);
         first += 16;
     }
     while first + 8 <= value_dim {
-        values_block::<SOME, 1>(&load, shares, value_dim, first, to);
+        values_block::<K, SOME, 1>(kept, shares, value_dim, first, to);
         first += 8;
     }
     for at in first..value_dim {
         for query in 0..SOME {
-            let place = &mut to[query * value_dim + at];
-            let products = shares[query].iter().enumerate();
-            *place = products.fold(*place, |sum, (token, share)| one(token * value_dim + at).mul_add(*share, sum));
+            let mut sum = to[query * value_dim + at];
+            for (token, share) in shares[query].iter().enumerate() {
+                sum = kept.one(token * value_dim + at).mul_add(*share, sum);
+            }
+            to[query * value_dim + at] = sum;
         }
     }
 }
 
 #[inline(always)]
-unsafe fn values_block<const SOME: usize, const EIGHTS: usize>(
-    load: &impl Fn(usize) -> __m256,
+unsafe fn values_block<K: Kept, const SOME: usize, const EIGHTS: usize>(
+    kept: K,
     shares: [&[f32]; QUERIES],
     value_dim: usize,
     first: usize,
     to: &mut [f32],
 ) {
     let to = to.as_mut_ptr();
-    let mut sums: [[__m256; EIGHTS]; SOME] =
-        array::from_fn(|query| array::from_fn(|eight| _mm256_loadu_ps(to.add(query * value_dim + first + 8 * eight))));
+    let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
+    for query in 0..SOME {
+        for eight in 0..EIGHTS {
+            sums[query][eight] = _mm256_loadu_ps(to.add(query * value_dim + first + 8 * eight));
+        }
+    }
     for token in 0..PAGE_TOKENS {
-        let values: [__m256; EIGHTS] = array::from_fn(|eight| load(token * value_dim + first + 8 * eight));
+        let mut values = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            values[eight] = kept.eight(token * value_dim + first + 8 * eight);
+        }
         for query in 0..SOME {
             let share = _mm256_set1_ps(*shares[query].get_unchecked(token));
             for eight in 0..EIGHTS {
@@ -145,16 +178,4 @@ unsafe fn values_block<const SOME: usize, const EIGHTS: usize>(
             _mm256_storeu_ps(to.add(query * value_dim + first + 8 * eight), sums[query][eight]);
         }
     }
-}
-
-#[inline(always)]
-unsafe fn load(numbers: &[f32], at: usize) -> __m256 {
-    debug_assert!(at + 8 <= numbers.len());
-    _mm256_loadu_ps(numbers.as_ptr().add(at))
-}
-
-#[inline(always)]
-unsafe fn load_half(numbers: &[f16], at: usize) -> __m256 {
-    debug_assert!(at + 8 <= numbers.len());
-    _mm256_cvtph_ps(_mm_loadu_si128(numbers.as_ptr().add(at).cast()))
 }

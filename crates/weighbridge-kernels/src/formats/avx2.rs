@@ -1,6 +1,8 @@
 //! The formats sixteen lanes at a time, in two registers of eight.
 //!
 //! Everything here is inlined into kernels that are compiled for AVX2, FMA and F16C, and may be called by them alone.
+//! There are no closures around instructions: one that is not inlined early is compiled without these features, and
+//! every instruction in it becomes a call.
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within the record, by one promise")]
 
 use std::arch::x86_64::*;
@@ -48,7 +50,8 @@ macro_rules! of_32 {
             unsafe fn minima(record: *const u8, _step: usize) -> Pair {
                 // The file has what is added.
                 let sign = _mm256_set1_ps(-0.0);
-                halves(record.add($minima)).map(|it| _mm256_xor_ps(it, sign))
+                let [a, b] = halves(record.add($minima));
+                [_mm256_xor_ps(a, sign), _mm256_xor_ps(b, sign)]
             })?
 
             #[inline(always)]
@@ -120,8 +123,8 @@ impl Avx2Format for Q6K {
     unsafe fn scales(record: *const u8, step: usize) -> Pair {
         let steps = _mm_loadu_si128(record.add(32 + 16 * step).cast());
         let high = _mm_unpackhi_epi64(steps, steps);
-        let wide = [steps, high].map(|eight| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(eight)));
-        times(halves(record), wide)
+        let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(steps));
+        times(halves(record), [low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high))])
     }
 
     #[inline(always)]
@@ -136,13 +139,7 @@ impl Avx2Format for Mxfp4 {
     unsafe fn scales(record: *const u8, _step: usize) -> Pair {
         let exponents = _mm_loadu_si128(record.cast());
         let high = _mm_unpackhi_epi64(exponents, exponents);
-        [exponents, high].map(|eight| {
-            let exponent = _mm256_cvtepu8_epi32(eight);
-            let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponent, _mm256_set1_epi32(1)));
-            let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponent);
-            let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), exponent);
-            _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, is_small))
-        })
+        [half_powers(exponents), half_powers(high)]
     }
 
     #[inline(always)]
@@ -167,7 +164,8 @@ impl Avx2Format for Iq4Xs {
     #[inline(always)]
     unsafe fn scales(record: *const u8, step: usize) -> Pair {
         let offset = _mm256_set1_ps(32.0);
-        times(halves(record), six_bits(record.add(32), step).map(|it| _mm256_sub_ps(it, offset)))
+        let [a, b] = six_bits(record.add(32), step);
+        times(halves(record), [_mm256_sub_ps(a, offset), _mm256_sub_ps(b, offset)])
     }
 
     #[inline(always)]
@@ -207,45 +205,65 @@ unsafe fn with_high<const BITS: i32>(codes: [__m256i; 4], place: *const u8, eigh
     let mask = _mm256_set1_epi8(if BITS == 1 { 1 << 4 } else { 3 << 4 });
     let (a, b) = (bytes(place), bytes(place.add(32)));
     let first = 2 * eighth as i32 * BITS;
-    let high = |it: __m256i, shift: i32| {
-        // Up by four to where the bits belong, down to the group; what crosses from byte to byte is masked off.
-        let up = _mm256_slli_epi16::<4>(it);
-        let shifted = match shift {
-            0..4 => _mm256_srl_epi16(up, _mm_cvtsi32_si128(shift)),
-            _ => _mm256_srl_epi16(it, _mm_cvtsi32_si128(shift - 4)),
-        };
-        _mm256_and_si256(shifted, mask)
-    };
     [
-        _mm256_or_si256(codes[0], high(a, first)),
-        _mm256_or_si256(codes[1], high(b, first)),
-        _mm256_or_si256(codes[2], high(a, first + BITS)),
-        _mm256_or_si256(codes[3], high(b, first + BITS)),
+        _mm256_or_si256(codes[0], high_of(a, first, mask)),
+        _mm256_or_si256(codes[1], high_of(b, first, mask)),
+        _mm256_or_si256(codes[2], high_of(a, first + BITS, mask)),
+        _mm256_or_si256(codes[3], high_of(b, first + BITS, mask)),
     ]
+}
+
+/// The bits that `shift` brings to the fifth and sixth of each byte: up by four to where they belong, down to the group;
+/// what crosses from byte to byte is masked off.
+#[inline(always)]
+unsafe fn high_of(bits: __m256i, shift: i32, mask: __m256i) -> __m256i {
+    let shifted = match shift {
+        0..4 => _mm256_srl_epi16(_mm256_slli_epi16::<4>(bits), _mm_cvtsi32_si128(shift)),
+        _ => _mm256_srl_epi16(bits, _mm_cvtsi32_si128(shift - 4)),
+    };
+    _mm256_and_si256(shifted, mask)
+}
+
+/// Half of two to the power of eight exponents, as [`half_power`].
+#[inline(always)]
+unsafe fn half_powers(exponents: __m128i) -> __m256 {
+    let exponent = _mm256_cvtepu8_epi32(exponents);
+    let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponent, _mm256_set1_epi32(1)));
+    let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponent);
+    let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), exponent);
+    _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, is_small))
 }
 
 /// The values that codes of four bits stand for.
 #[inline(always)]
 unsafe fn looked_up(codes: [__m256i; 4], values: *const u8) -> [__m256i; 4] {
     let values = _mm256_broadcastsi128_si256(_mm_loadu_si128(values.cast()));
-    codes.map(|it| _mm256_shuffle_epi8(values, it))
+    [
+        _mm256_shuffle_epi8(values, codes[0]),
+        _mm256_shuffle_epi8(values, codes[1]),
+        _mm256_shuffle_epi8(values, codes[2]),
+        _mm256_shuffle_epi8(values, codes[3]),
+    ]
 }
 
 /// Numbers of six bits for sixteen lanes, as [`six_bit`].
 #[inline(always)]
 unsafe fn six_bits(lists: *const u8, group: usize) -> Pair {
     let lists = lists.add(48 * (group / 4));
-    let list = |index: usize| _mm_loadu_si128(lists.add(16 * index).cast());
     let numbers = match group % 4 {
         3 => {
-            let top = _mm_set1_epi8(3);
-            let bits = |index| _mm_and_si128(_mm_srli_epi16::<6>(list(index)), top);
-            let second = _mm_slli_epi16::<2>(bits(1));
-            let third = _mm_slli_epi16::<4>(bits(2));
-            _mm_or_si128(bits(0), _mm_or_si128(second, third))
+            let second = _mm_slli_epi16::<2>(top_bits(lists.add(16)));
+            let third = _mm_slli_epi16::<4>(top_bits(lists.add(32)));
+            _mm_or_si128(top_bits(lists), _mm_or_si128(second, third))
         }
-        index => _mm_and_si128(list(index), _mm_set1_epi8(63)),
+        index => _mm_and_si128(_mm_loadu_si128(lists.add(16 * index).cast()), _mm_set1_epi8(63)),
     };
     let high = _mm_unpackhi_epi64(numbers, numbers);
-    [numbers, high].map(|eight| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(eight)))
+    [_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(numbers)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high))]
+}
+
+/// The two bits above of sixteen bytes.
+#[inline(always)]
+unsafe fn top_bits(list: *const u8) -> __m128i {
+    _mm_and_si128(_mm_srli_epi16::<6>(_mm_loadu_si128(list.cast())), _mm_set1_epi8(3))
 }

@@ -49,7 +49,8 @@ unsafe fn single<F: Avx2Format, const PLANES: usize>(tile: &[u8], rows: &Rows, r
             let products = if F::SIGNED {
                 signed_step::<F>(record, step, row.whole.as_ptr().add(start))
             } else {
-                let planes: [*const i8; PLANES] = array::from_fn(|plane| plane_of(&row, plane).add(start));
+                let mut planes = [row.high.as_ptr().add(start); PLANES];
+                planes[PLANES - 1] = plane_of(&row, PLANES - 1).add(start);
                 unsigned_step::<F, PLANES>(record, step, planes)
             };
             let minima = if F::HAS_MINIMUM { F::minima(record, step) } else { [_mm256_setzero_ps(); 2] };
@@ -70,9 +71,7 @@ unsafe fn unsigned_step<F: Avx2Format, const PLANES: usize>(
     let mut wide = [[_mm256_setzero_si256(); 2]; PLANES];
     let mut narrow = [[_mm256_setzero_si256(); 2]; PLANES];
     for eighth in 0..F::STEP / 8 {
-        _mm_prefetch::<_MM_HINT_T0>(
-            record.wrapping_add(AHEAD + F::BYTES / (F::INPUTS / 8) * (step * F::STEP / 8 + eighth)).cast(),
-        );
+        ask_ahead::<F>(record, step * F::STEP / 8 + eighth);
         let codes = F::codes(record, step, eighth);
         for four in 0..2 {
             for plane in 0..PLANES {
@@ -96,25 +95,43 @@ unsafe fn unsigned_step<F: Avx2Format, const PLANES: usize>(
     together(wide)
 }
 
-/// The same for signed codes and whole activations.
+/// Asks for the lines that stand behind those of the same eight inputs.
+#[inline(always)]
+unsafe fn ask_ahead<F: Avx2Format>(record: *const u8, eighth: usize) {
+    let bytes = F::BYTES / (F::INPUTS / 8);
+    let ahead = record.wrapping_add(AHEAD + bytes * eighth);
+    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+    if bytes > 64 {
+        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64).cast());
+    }
+}
+
+/// The same for signed codes and whole activations: four inputs of four lanes at a time, whose pairs are put together in
+/// the end.
 #[inline(always)]
 unsafe fn signed_step<F: Avx2Format>(record: *const u8, step: usize, x: *const i16) -> [__m256i; 2] {
-    let mut sums = [_mm256_setzero_si256(); 2];
+    let mut sums = [[_mm256_setzero_si256(); 2]; 2];
     for eighth in 0..F::STEP / 8 {
-        _mm_prefetch::<_MM_HINT_T0>(
-            record.wrapping_add(AHEAD + F::BYTES / (F::INPUTS / 8) * (step * F::STEP / 8 + eighth)).cast(),
-        );
+        ask_ahead::<F>(record, step * F::STEP / 8 + eighth);
         let codes = F::codes(record, step, eighth);
         for four in 0..2 {
+            let x = _mm256_set1_epi64x(x.add(8 * eighth + 4 * four).cast::<i64>().read_unaligned());
             for half in 0..2 {
-                let [first, second] = widened(codes[2 * four + half]);
-                let x = x.add(8 * eighth + 4 * four);
-                sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(first, two_words(x)));
-                sums[half] = _mm256_add_epi32(sums[half], _mm256_madd_epi16(second, two_words(x.add(2))));
+                let codes = codes[2 * four + half];
+                let low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(codes));
+                let high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(codes));
+                sums[half][0] = _mm256_add_epi32(sums[half][0], _mm256_madd_epi16(low, x));
+                sums[half][1] = _mm256_add_epi32(sums[half][1], _mm256_madd_epi16(high, x));
             }
         }
     }
-    sums
+    [pairs_of(sums[0]), pairs_of(sums[1])]
+}
+
+/// The sums of neighbours: those of the first register, then those of the second.
+#[inline(always)]
+unsafe fn pairs_of(sums: [__m256i; 2]) -> __m256i {
+    _mm256_permute4x64_epi64::<0xd8>(_mm256_hadd_epi32(sums[0], sums[1]))
 }
 
 /// Weights of a tile over some inputs, unpacked: codes by fours of inputs, or, widened to sixteen bits, by twos.
@@ -203,17 +220,26 @@ unsafe fn pass<F: Avx2Format, const ROWS: usize, const PLANES: usize>(
     sums: &mut [Sums],
 ) {
     let rows: [Row<'_>; ROWS] = array::from_fn(|row| rows.rounded(first + row));
-    let mut totals: [Pair; ROWS] = array::from_fn(|row| load(&sums[row]));
+    let mut totals = [[_mm256_setzero_ps(); 2]; ROWS];
+    for row in 0..ROWS {
+        totals[row] = load(&sums[row]);
+    }
     for step in 0..steps {
         let start = start + step * F::STEP;
         let products = if F::SIGNED {
-            let whole: [*const i16; ROWS] = array::from_fn(|row| rows[row].whole.as_ptr().add(start));
+            let mut whole = [rows[0].whole.as_ptr(); ROWS];
+            for row in 0..ROWS {
+                whole[row] = rows[row].whole.as_ptr().add(start);
+            }
             signed_pass::<F, ROWS>(stripe.codes.as_ptr().add(2 * LANES * F::STEP * step), whole)
         } else {
-            let codes = stripe.codes.as_ptr().add(LANES * F::STEP * step);
-            let planes: [[*const i8; PLANES]; ROWS] =
-                array::from_fn(|row| array::from_fn(|plane| plane_of(&rows[row], plane).add(start)));
-            unsigned_pass::<F, ROWS, PLANES>(codes, planes)
+            let mut planes = [[rows[0].high.as_ptr(); PLANES]; ROWS];
+            for row in 0..ROWS {
+                for plane in 0..PLANES {
+                    planes[row][plane] = plane_of(&rows[row], plane).add(start);
+                }
+            }
+            unsigned_pass::<F, ROWS, PLANES>(stripe.codes.as_ptr().add(LANES * F::STEP * step), planes)
         };
         for row in 0..ROWS {
             let (scales, minima) = (stripe.scales[step], stripe.minima[step]);
@@ -256,7 +282,11 @@ unsafe fn unsigned_pass<F: Avx2Format, const ROWS: usize, const PLANES: usize>(
             }
         }
     }
-    array::from_fn(|row| together(wide[row]))
+    let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
+    for row in 0..ROWS {
+        sums[row] = together(wide[row]);
+    }
+    sums
 }
 
 #[inline(always)]
@@ -288,19 +318,24 @@ unsafe fn finish_step<F: Avx2Format>(
     row: &Row<'_>,
     start: usize,
 ) -> Pair {
-    let scale = *row.scales.get_unchecked(start / GROUP);
-    let sum = if F::STEP == HALF {
-        *row.sums.get_unchecked(start / HALF)
-    } else {
-        *row.sums.get_unchecked(start / HALF) + *row.sums.get_unchecked(start / HALF + 1)
-    };
-    let offset = _mm256_set1_epi32(F::OFFSET.wrapping_mul(sum));
+    let scale = _mm256_broadcast_ss(row.scales.get_unchecked(start / GROUP));
+    let mut products = products;
+    if F::OFFSET != 0 {
+        let mut sum = *row.sums.get_unchecked(start / HALF);
+        if F::STEP != HALF {
+            sum += *row.sums.get_unchecked(start / HALF + 1);
+        }
+        let offset = _mm256_set1_epi32(F::OFFSET.wrapping_mul(sum));
+        products = [_mm256_sub_epi32(products[0], offset), _mm256_sub_epi32(products[1], offset)];
+    }
     for half in 0..2 {
-        let whole = if F::OFFSET == 0 { products[half] } else { _mm256_sub_epi32(products[half], offset) };
-        let scales = _mm256_mul_ps(scales[half], _mm256_set1_ps(scale));
-        totals[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scales, totals[half]);
-        if F::HAS_MINIMUM {
-            totals[half] = _mm256_fnmadd_ps(minima[half], _mm256_set1_ps(scale * sum as f32), totals[half]);
+        let scales = _mm256_mul_ps(scales[half], scale);
+        totals[half] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(products[half]), scales, totals[half]);
+    }
+    if F::HAS_MINIMUM {
+        let lift = _mm256_broadcast_ss(row.lifts.get_unchecked(start / GROUP));
+        for half in 0..2 {
+            totals[half] = _mm256_fnmadd_ps(minima[half], lift, totals[half]);
         }
     }
     totals
@@ -312,7 +347,11 @@ unsafe fn together<const PLANES: usize>(planes: [[__m256i; 2]; PLANES]) -> [__m2
     if PLANES == 1 {
         return planes[0];
     }
-    array::from_fn(|half| _mm256_add_epi32(_mm256_slli_epi32::<8>(planes[0][half]), planes[PLANES - 1][half]))
+    let [high, low] = [planes[0], planes[PLANES - 1]];
+    [
+        _mm256_add_epi32(_mm256_slli_epi32::<8>(high[0]), low[0]),
+        _mm256_add_epi32(_mm256_slli_epi32::<8>(high[1]), low[1]),
+    ]
 }
 
 #[inline(always)]
@@ -327,10 +366,11 @@ unsafe fn widened(bytes: __m256i) -> [__m256i; 2] {
     let first = _mm256_set1_epi64x(0x0580_0480_0180_0080_u64 as i64);
     let other = _mm256_set1_epi64x(0x0780_0680_0380_0280_u64 as i64);
     let lanes = _mm256_set_epi64x(0x0808_0808_0808_0808, 0, 0x0808_0808_0808_0808, 0);
-    [first, other].map(|order| {
-        let order = _mm256_add_epi8(order, lanes);
-        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, order))
-    })
+    let (first, other) = (_mm256_add_epi8(first, lanes), _mm256_add_epi8(other, lanes));
+    [
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, first)),
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, other)),
+    ]
 }
 
 #[inline(always)]
@@ -421,13 +461,14 @@ unsafe fn float_pass<const LAYOUT: u8, const ROWS: usize, const TILES: usize>(
     for first in (0..inputs).step_by(PART) {
         let mut part = [[[_mm256_setzero_ps(); 2]; TILES]; ROWS];
         for input in (first..inputs.min(first + PART)).step_by(stride) {
-            let weights: [[Pair; 2]; TILES] = array::from_fn(|tile| {
+            let mut weights = [[[_mm256_setzero_ps(); 2]; 2]; TILES];
+            for tile in 0..TILES {
                 let place = tiles[tile].add(input / stride * bytes);
                 if ROWS == 1 {
                     _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(AHEAD / 2).cast());
                 }
-                float_weights::<LAYOUT>(place)
-            });
+                weights[tile] = float_weights::<LAYOUT>(place);
+            }
             for next in 0..stride {
                 for row in 0..ROWS {
                     let x = _mm256_broadcast_ss(&*rows[row].add(input + next));
@@ -462,13 +503,16 @@ unsafe fn float_weights<const LAYOUT: u8>(place: *const u8) -> [Pair; 2] {
     if LAYOUT == Layout::F32 as u8 {
         [[_mm256_loadu_ps(place.cast()), _mm256_loadu_ps(place.add(32).cast())], none]
     } else if LAYOUT == Layout::F16 as u8 {
-        let eight = |at: usize| _mm256_cvtph_ps(_mm_loadu_si128(place.add(at).cast()));
-        [[eight(0), eight(16)], none]
+        let (a, b) = (_mm_loadu_si128(place.cast()), _mm_loadu_si128(place.add(16).cast()));
+        [[_mm256_cvtph_ps(a), _mm256_cvtph_ps(b)], none]
     } else {
         let (a, b) = (_mm256_loadu_si256(place.cast()), _mm256_loadu_si256(place.add(32).cast()));
         let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-        let even = [a, b].map(|it| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(it)));
-        let odd = [a, b].map(|it| _mm256_castsi256_ps(_mm256_and_si256(it, upper)));
-        [even, odd]
+        let even = [_mm256_slli_epi32::<16>(a), _mm256_slli_epi32::<16>(b)];
+        let odd = [_mm256_and_si256(a, upper), _mm256_and_si256(b, upper)];
+        [
+            [_mm256_castsi256_ps(even[0]), _mm256_castsi256_ps(even[1])],
+            [_mm256_castsi256_ps(odd[0]), _mm256_castsi256_ps(odd[1])],
+        ]
     }
 }

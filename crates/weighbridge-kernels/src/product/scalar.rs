@@ -26,7 +26,8 @@ pub(super) fn blocks<F: Format>(tile: &[u8], rows: &Rows, range: Range<usize>, s
                     let whole = (products - F::OFFSET * sum) as f32;
                     *total = whole.mul_add(F::scale(record, step, lane) * scale, *total);
                     if F::HAS_MINIMUM {
-                        *total = (-F::minimum(record, step, lane)).mul_add(scale * sum as f32, *total);
+                        let lift = row.lifts[inputs.start / GROUP];
+                        *total = (-F::minimum(record, step, lane)).mul_add(lift, *total);
                     }
                 }
             }

@@ -3,9 +3,10 @@
 use candle_core::quantized::GgmlDType;
 
 use crate::adapter::Adapter;
+use crate::compute::Compute;
 use crate::element::Form;
 use crate::parts::Part;
-use crate::spec::DecoderSpec;
+use crate::spec::{DecoderSpec, MixerSpec};
 use crate::treatment::{Held, Treatment};
 use crate::weights::Weights;
 
@@ -17,20 +18,29 @@ const ATTENTION_ROWS: u64 = 128;
 /// Bytes of weights, of keys and values for `context` tokens, and of what a step works in.
 pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, treatment: &Treatment, context: u32) -> u64 {
     let parts = weights.check(spec).unwrap_or_default();
-    let held = |part, stored| weight(part, treatment.held(part, stored, &weights.names, spec));
+    let is_repacked = treatment.compute == Compute::Quantized;
+    let held = |part, stored| weight(part, treatment.held(part, stored, &weights.names, spec), is_repacked);
     let held: u64 = parts.iter().map(|(part, stored)| held(*part, stored)).sum();
     // A step computes the next state beside the one there is.
     let states = 2 * spec.state_bytes();
     held + treatment.adapter.as_deref().map_or(0, Adapter::bytes)
         + states
-        + spec.kv_bytes_per_token() * u64::from(context)
+        + kv_bytes_per_token(spec, treatment.compute) * u64::from(context)
         + workspace(spec, u64::from(context))
 }
 
-fn weight(part: Part, (held, count): (Held, u64)) -> u64 {
+/// Of keys and values. The kernels keep them in half precision unless they compute in float32, and of latent rows both.
+fn kv_bytes_per_token(spec: &DecoderSpec, compute: Compute) -> u64 {
+    let Compute::Cpu { precision, .. } = compute else { return spec.kv_bytes_per_token() };
+    let has_rows = spec.layers.iter().any(|layer| matches!(layer.mixer, MixerSpec::Latent(_)));
+    let numbers = spec.kv_bytes_per_token() / 4 * if has_rows { 2 } else { 1 };
+    numbers * precision.kv_type().bytes() as u64
+}
+
+fn weight(part: Part, (held, count): (Held, u64), is_repacked: bool) -> u64 {
     let Held::Blocks(element) = held else { return 4 * count };
     let copy = match element.form() {
-        Form::Blocks(kind) if part != Part::Embedding => repacked(kind, count),
+        Form::Blocks(kind) if is_repacked && part != Part::Embedding => repacked(kind, count),
         _ => 0,
     };
     element.bytes_for(count) + copy

@@ -5,7 +5,7 @@ use weighbridge_kernels::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape
 use super::norm::{Norm, numbers};
 use super::projection::Projection;
 use super::turns::Turns;
-use super::{Scratch, StepRows};
+use super::{Cost, Scratch, StepRows};
 use crate::blocks::attention as reference;
 use crate::blocks::mask::first_key;
 use crate::spec::{AttentionSpec, HeadNorm, KeysValues};
@@ -57,6 +57,10 @@ impl Attention {
             },
             spec,
         })
+    }
+
+    pub(super) fn cost(&self) -> Cost {
+        Cost::of_all([&self.query, &self.key, &self.value, &self.output])
     }
 
     pub(super) fn page_shape(&self, kind: KvType) -> PageShape {

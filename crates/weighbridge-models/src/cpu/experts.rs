@@ -2,9 +2,9 @@
 
 use weighbridge_kernels::{Cpu, Rows as Activations, vector};
 
-use super::Scratch;
 use super::feed_forward::Mlp;
 use super::projection::Projection;
+use super::{Cost, Scratch};
 use crate::blocks::experts as reference;
 use crate::blocks::router;
 use crate::spec::RouterSpec;
@@ -42,6 +42,13 @@ impl Experts {
                 None => None,
             },
         })
+    }
+
+    /// Of the experts a token goes through.
+    pub(super) fn cost(&self) -> Cost {
+        let experts = self.experts.iter().take(self.chosen).map(Mlp::cost);
+        let shared = self.shared.iter().map(Mlp::cost);
+        experts.chain(shared).fold(Cost::of(&self.gate), Cost::plus)
     }
 
     /// From `normed` to `out`. Each expert computes the rows of its tokens at once; what a row gets is added in the
@@ -93,7 +100,8 @@ impl Experts {
     fn buckets(&self, scores: &[f32], count: usize) -> Vec<Vec<(usize, f32)>> {
         let mut buckets = vec![Vec::new(); self.experts.len()];
         for (row, scores) in scores.chunks_exact(scores.len() / count).enumerate() {
-            for (expert, weight) in router::choose(&self.router, self.chosen, scores, self.choice_bias.as_deref(), None) {
+            for (expert, weight) in router::choose(&self.router, self.chosen, scores, self.choice_bias.as_deref(), None)
+            {
                 buckets[expert].push((row, weight));
             }
         }

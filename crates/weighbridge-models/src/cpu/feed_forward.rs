@@ -2,8 +2,8 @@
 
 use weighbridge_kernels::{Cpu, Rows as Activations, vector};
 
-use super::Scratch;
 use super::projection::Projection;
+use super::{Cost, Scratch};
 use crate::blocks::feed_forward as reference;
 use crate::spec::Activation;
 
@@ -29,6 +29,10 @@ impl Mlp {
             up: Projection::of(&mlp.up)?,
             down: Projection::of(&mlp.down)?,
         })
+    }
+
+    pub(super) fn cost(&self) -> Cost {
+        Cost::of_all(self.gate.iter().chain([&self.up, &self.down]))
     }
 
     /// The last matrix.

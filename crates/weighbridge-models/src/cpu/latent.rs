@@ -8,7 +8,7 @@ use weighbridge_kernels::{AttentionOptions, Cpu, KvType, Layout, PackedMatrix, P
 use super::attention::{look, write};
 use super::norm::{Norm, numbers};
 use super::projection::Projection;
-use super::{Scratch, StepRows};
+use super::{Cost, Scratch, StepRows};
 use crate::blocks::latent as reference;
 use crate::spec::LatentSpec;
 
@@ -53,6 +53,12 @@ impl Latent {
             output: Projection::of(&latent.output)?,
             spec: latent.spec.clone(),
         })
+    }
+
+    pub(super) fn cost(&self) -> Cost {
+        let down = self.query_down.iter().map(|(down, _)| down);
+        let own = [&self.query, &self.latent, &self.output];
+        Cost::of_all(down.chain(own).chain(&self.to_latent).chain(&self.to_value))
     }
 
     /// Keys are latent rows with the position behind, values the rows without it.

@@ -8,7 +8,7 @@ use super::feed_forward::Mlp;
 use super::latent::Latent;
 use super::norm::Norm;
 use super::projection::Projection;
-use super::{Scratch, StepRows};
+use super::{Cost, Scratch, StepRows};
 use crate::blocks::feed_forward as reference;
 use crate::decoder;
 
@@ -75,6 +75,17 @@ impl Layer {
             Mixer::Attention(attention) => attention.page_shape(kind),
             Mixer::Latent(latent) => latent.page_shape(kind),
         }
+    }
+
+    pub(super) fn cost(&self) -> Cost {
+        let mixer = match &self.mixer {
+            Mixer::Attention(attention) => attention.cost(),
+            Mixer::Latent(latent) => latent.cost(),
+        };
+        mixer.plus(match &self.feed_forward {
+            FeedForward::Dense(mlp) => mlp.cost(),
+            FeedForward::Experts(experts) => experts.cost(),
+        })
     }
 
     pub(super) fn forward(&self, step: &StepRows<'_>, pages: &mut Pages, scratch: &mut Scratch) {

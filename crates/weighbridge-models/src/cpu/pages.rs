@@ -39,6 +39,10 @@ impl Store {
         self.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn page_bytes(&self) -> u64 {
+        self.page_bytes
+    }
+
     fn take(&self) -> u32 {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(page) = free.given_back.pop() {

@@ -26,6 +26,11 @@ impl Projection {
         linear.projection().cloned()
     }
 
+    /// Bytes that are read and products for one row.
+    pub(super) fn cost(&self) -> (u64, u64) {
+        (self.matrix.bytes() as u64, (self.matrix.inputs() * self.matrix.outputs()) as u64)
+    }
+
     pub(super) fn inputs(&self) -> usize {
         self.matrix.inputs()
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, NanoUsd};
-use weighbridge_models::{AdapterMode, Compute, QuantizedType};
+use weighbridge_models::{AdapterMode, Compute, Precision, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
 
 use super::HubConfig;
@@ -66,6 +66,7 @@ pub(super) struct Model {
     pub(super) name: Option<Located<String>>,
     pub(super) path: Option<Located<String>>,
     pub(super) compute: Option<Compute>,
+    pub(super) precision: Option<Precision>,
     pub(super) quantize: Option<QuantizedType>,
     pub(super) adapter: Option<Located<String>>,
     pub(super) adapter_mode: Option<AdapterMode>,
@@ -230,6 +231,7 @@ impl Model {
             name: table.required_text("name"),
             path: table.required_text("path"),
             compute: table.word("compute", &Compute::NAMES, |word| word.parse().ok()),
+            precision: table.word("precision", &Precision::NAMES, |word| word.parse().ok()),
             quantize: table.word("quantize", &QuantizedType::BLOCKS, blocks),
             adapter: table.text("adapter"),
             adapter_mode: table.word("adapter_mode", &AdapterMode::NAMES, |word| word.parse().ok()),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use weighbridge_backend::{BackendId, Capability, DataClass, Dialect, Offer, Price};
 use weighbridge_gateway::{CallerKey, Callers, KeyHash, Limits};
 use weighbridge_hub::{NotASource, Source};
+use weighbridge_models::Compute;
 use weighbridge_policy::{CallerFacts, Known};
 use weighbridge_providers::{ProviderOptions, Secret};
 
@@ -180,7 +181,7 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
     Some(ModelConfig {
         name: name.value.clone(),
         path,
-        compute: model.compute.unwrap_or_else(|| local::compute_for(model.quantize)),
+        compute: resolve_compute(model, reader),
         quantize: model.quantize,
         adapter: resolve_adapter(model, reader),
         clearance: model.offer.clearance.unwrap_or(DataClass::Restricted),
@@ -193,6 +194,24 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
         prefill_chunk: model.prefill_chunk,
         parse_special_tokens: model.parse_special_tokens.unwrap_or(false),
     })
+}
+
+fn resolve_compute(model: &raw::Model, reader: &Reader<'_>) -> Compute {
+    let compute = model.compute.unwrap_or_else(|| local::compute_for(model.quantize));
+    match (compute, model.precision) {
+        (Compute::Cpu { tier, .. }, Some(precision)) => Compute::Cpu { precision, tier },
+        (other, Some(precision)) if model.compute.is_some() => {
+            if let Some(name) = &model.name {
+                let help = Some("leave one of the two out".to_owned());
+                let message =
+                    format!("precision = \"{precision}\" is of compute = \"cpu\", and this model has \"{other}\"");
+                reader.mistake(&name.place, message, help);
+            }
+            other
+        }
+        (_, Some(precision)) => Compute::cpu(precision),
+        (compute, None) => compute,
+    }
 }
 
 fn resolve_adapter(model: &raw::Model, reader: &Reader<'_>) -> Option<AdapterConfig> {

@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use weighbridge_models::Precision;
+
 use super::*;
+use crate::local;
 
 fn parse(text: &str) -> Result<Config, Mistakes> {
     let environment = |name: &str| (name == "SET").then(|| "a-key".to_owned());
@@ -52,12 +55,28 @@ prefer = 7
 }
 
 #[test]
+fn a_model_is_computed_as_the_config_says() {
+    let compute = |more: &str| {
+        let model = parse(&format!("{DEMO}{more}")).ok().and_then(|mut config| config.models.pop());
+        model.expect("it is a config with a model").compute
+    };
+    assert_eq!(compute("compute = \"float32\"\n"), Compute::Float32);
+    assert_eq!(compute("compute = \"cpu\"\n"), Compute::cpu(Precision::Exact));
+    assert_eq!(compute("compute = \"cpu\"\nprecision = \"f32\"\n"), Compute::cpu(Precision::F32));
+    assert_eq!(compute("precision = \"fast\"\n"), Compute::cpu(Precision::Fast));
+    check_mistakes(
+        &format!("{DEMO}compute = \"quantized\"\nprecision = \"fast\"\n"),
+        &[(2, "models[0].name", "is of compute = \"cpu\"")],
+    );
+}
+
+#[test]
 fn weights_are_quantised_and_adapted_as_the_config_says() {
     let adapter = "adapter = \"src\"\nadapter_mode = \"apart\"\n";
     let config = parse(&format!("{DEMO}quantize = \"q8_0\"\n{adapter}")).ok();
     let model = config.and_then(|mut config| config.models.pop()).expect("it is a config with a model");
     // What is quantised as it loads is kept so, unless the config says otherwise.
-    assert_eq!((model.quantize, model.compute), (Some(QuantizedType::Q8_0), Compute::Quantized));
+    assert_eq!((model.quantize, model.compute), (Some(QuantizedType::Q8_0), local::compute_for(model.quantize)));
     assert_eq!(model.adapter, Some(AdapterConfig { path: "src".into(), mode: AdapterMode::Apart }));
     check_mistakes(
         &format!("{DEMO}quantize = \"f16\"\nadapter = \"no/such\"\n"),
