@@ -124,6 +124,7 @@ pub(crate) struct Layer {
 
 /// What mixes the tokens of a layer.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each layer, made once")]
 pub(crate) enum Mixer {
     Attention(Attention),
     Latent(Latent),

@@ -1,5 +1,6 @@
 //! Scores and values of a page with AVX2.
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within slices, by one promise")]
+#![expect(clippy::needless_range_loop, reason = "loops over registers, which an iterator would take the address of")]
 
 use std::arch::x86_64::*;
 

@@ -7,6 +7,7 @@
 //! With one row the codes are unpacked in registers, and memory is what limits. With more, a stripe of weights is
 //! unpacked once to the first-level cache and all rows go by it.
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within slices, by one promise")]
+#![expect(clippy::needless_range_loop, reason = "loops over registers, which an iterator would take the address of")]
 
 use std::arch::x86_64::*;
 use std::array;

@@ -13,6 +13,7 @@ pub(crate) const QUICK: f64 = 1.702;
 
 /// What each token goes through alone.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each layer, made once")]
 pub(crate) enum FeedForward {
     Dense(Mlp),
     Experts(Experts),
