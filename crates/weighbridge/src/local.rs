@@ -34,17 +34,26 @@ pub(crate) fn open_model(model: &ModelConfig) -> Result<Checkpoint, Failure> {
 
 /// How a model is computed where nothing is said: on the kernels where they have good instructions here. Without those
 /// candle is faster, and what is quantised as it loads was meant to stay small.
-pub(crate) fn compute_for(quantize: Option<QuantizedType>) -> Compute {
+pub(crate) fn compute_for(path: &ModelPath, quantize: Option<QuantizedType>) -> Compute {
     match quantize {
-        _ if Tier::best() > Tier::Scalar => Compute::cpu(Precision::default()),
+        _ if Tier::best() > Tier::Scalar => Compute::cpu(precision_for(path)),
         Some(_) => Compute::Quantized,
         None => Compute::Float32,
     }
 }
 
-/// The same for the model that the program carries, which is small enough for float32.
-fn compute_for_demo() -> Compute {
-    if Tier::best() > Tier::Scalar { Compute::cpu(Precision::F32) } else { Compute::Float32 }
+/// How exactly: of a small model float32 costs nothing that anyone would notice.
+pub(crate) fn precision_for(path: &ModelPath) -> Precision {
+    const SMALL_BYTES: u64 = 64 << 20;
+    let bytes = match path {
+        ModelPath::Bundled => 0,
+        ModelPath::At(path) if path.is_dir() => {
+            let files = std::fs::read_dir(path).into_iter().flatten().flatten();
+            files.filter_map(|file| file.metadata().ok()).map(|it| it.len()).sum()
+        }
+        ModelPath::At(path) => path.metadata().map_or(u64::MAX, |it| it.len()),
+    };
+    if bytes < SMALL_BYTES { Precision::F32 } else { Precision::default() }
 }
 
 /// The model as the command line wants its weights.
@@ -52,7 +61,7 @@ pub(crate) fn with_weights(model: ModelConfig, arguments: &WeightsArguments) -> 
     let quantize = arguments.quantize.or(model.quantize);
     let adapter = arguments.adapter.clone().map(|path| (path, arguments.adapter_mode.unwrap_or_default()));
     ModelConfig {
-        compute: computed(model.compute, arguments),
+        compute: computed(&model.path, model.compute, arguments),
         quantize,
         adapter: adapter.map(|(path, mode)| AdapterConfig { path, mode }).or(model.adapter),
         ..model
@@ -60,7 +69,7 @@ pub(crate) fn with_weights(model: ModelConfig, arguments: &WeightsArguments) -> 
 }
 
 /// How the command line wants a model computed that would be computed so.
-fn computed(compute: Compute, arguments: &WeightsArguments) -> Compute {
+fn computed(path: &ModelPath, compute: Compute, arguments: &WeightsArguments) -> Compute {
     let (own_precision, own_tier) = match compute {
         Compute::Cpu { precision, tier } => (Some(precision), tier),
         _ => (None, None),
@@ -73,7 +82,7 @@ fn computed(compute: Compute, arguments: &WeightsArguments) -> Compute {
         Some(Compute::Cpu { .. }) => on_cpu,
         Some(other) => other,
         None if own_precision.is_some() || arguments.precision.is_some() || arguments.tier.is_some() => on_cpu,
-        None => arguments.quantize.map_or(compute, |target| compute_for(Some(target))),
+        None => arguments.quantize.map_or(compute, |target| compute_for(path, Some(target))),
     }
 }
 
@@ -162,14 +171,14 @@ pub(crate) fn at_paths(paths: &[PathBuf]) -> Result<Vec<ModelConfig>, Failure> {
 
 /// The model that the program carries.
 pub(crate) fn demo() -> ModelConfig {
-    ModelConfig { compute: compute_for_demo(), ..unnamed(bundled::NAME.to_owned(), ModelPath::Bundled) }
+    unnamed(bundled::NAME.to_owned(), ModelPath::Bundled)
 }
 
 pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
     ModelConfig {
+        compute: compute_for(&path, None),
         name,
         path,
-        compute: compute_for(None),
         quantize: None,
         adapter: None,
         clearance: DataClass::Restricted,

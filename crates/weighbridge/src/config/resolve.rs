@@ -180,8 +180,8 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
     let path = resolve_path(model.path.as_ref()?, reader)?;
     Some(ModelConfig {
         name: name.value.clone(),
+        compute: resolve_compute(model, &path, reader),
         path,
-        compute: resolve_compute(model, reader),
         quantize: model.quantize,
         adapter: resolve_adapter(model, reader),
         clearance: model.offer.clearance.unwrap_or(DataClass::Restricted),
@@ -196,8 +196,8 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
     })
 }
 
-fn resolve_compute(model: &raw::Model, reader: &Reader<'_>) -> Compute {
-    let compute = model.compute.unwrap_or_else(|| local::compute_for(model.quantize));
+fn resolve_compute(model: &raw::Model, path: &ModelPath, reader: &Reader<'_>) -> Compute {
+    let compute = model.compute.unwrap_or_else(|| local::compute_for(path, model.quantize));
     match (compute, model.precision) {
         (Compute::Cpu { tier, .. }, Some(precision)) => Compute::Cpu { precision, tier },
         (other, Some(precision)) if model.compute.is_some() => {
@@ -210,6 +210,7 @@ fn resolve_compute(model: &raw::Model, reader: &Reader<'_>) -> Compute {
             other
         }
         (_, Some(precision)) => Compute::cpu(precision),
+        (Compute::Cpu { tier, .. }, None) => Compute::Cpu { precision: local::precision_for(path), tier },
         (compute, None) => compute,
     }
 }

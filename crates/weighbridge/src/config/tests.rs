@@ -61,7 +61,9 @@ fn a_model_is_computed_as_the_config_says() {
         model.expect("it is a config with a model").compute
     };
     assert_eq!(compute("compute = \"float32\"\n"), Compute::Float32);
-    assert_eq!(compute("compute = \"cpu\"\n"), Compute::cpu(Precision::Exact));
+    // So small a model is computed in float32 where nothing is said.
+    assert_eq!(compute("compute = \"cpu\"\n"), Compute::cpu(Precision::F32));
+    assert_eq!(compute("compute = \"cpu\"\nprecision = \"exact\"\n"), Compute::cpu(Precision::Exact));
     assert_eq!(compute("compute = \"cpu\"\nprecision = \"f32\"\n"), Compute::cpu(Precision::F32));
     assert_eq!(compute("precision = \"fast\"\n"), Compute::cpu(Precision::Fast));
     check_mistakes(
@@ -76,7 +78,10 @@ fn weights_are_quantised_and_adapted_as_the_config_says() {
     let config = parse(&format!("{DEMO}quantize = \"q8_0\"\n{adapter}")).ok();
     let model = config.and_then(|mut config| config.models.pop()).expect("it is a config with a model");
     // What is quantised as it loads is kept so, unless the config says otherwise.
-    assert_eq!((model.quantize, model.compute), (Some(QuantizedType::Q8_0), local::compute_for(model.quantize)));
+    assert_eq!(
+        (model.quantize, model.compute),
+        (Some(QuantizedType::Q8_0), local::compute_for(&model.path, model.quantize))
+    );
     assert_eq!(model.adapter, Some(AdapterConfig { path: "src".into(), mode: AdapterMode::Apart }));
     check_mistakes(
         &format!("{DEMO}quantize = \"f16\"\nadapter = \"no/such\"\n"),
