@@ -221,7 +221,7 @@ pub(crate) struct WeightsArguments {
     pub(crate) compute: Option<Compute>,
 
     /// How exactly cpu computes: f32 (weights widened) | exact (activations of 16 bits) | fast (of 8 bits); default:
-    /// exact
+    /// exact, and f32 for logits and for models under 64 MiB
     #[arg(long, value_name = "NAME")]
     pub(crate) precision: Option<Precision>,
 

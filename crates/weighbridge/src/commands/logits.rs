@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use weighbridge_models::{Evaluation, evaluate};
+use weighbridge_models::{Compute, Evaluation, Precision, evaluate};
 
 use crate::cli::LogitsArguments;
 use crate::config::Source;
@@ -17,7 +17,14 @@ const BEST: usize = 10;
 
 pub(crate) fn run(source: &Source, arguments: &LogitsArguments) -> Result<(), Failure> {
     let tokens = read_tokens(&arguments.tokens)?;
-    let model = local::with_weights(local::find(&arguments.model, source)?, &arguments.weights);
+    let mut model = local::find(&arguments.model, source)?;
+    let asked = &arguments.weights;
+    let is_open = asked.compute.is_none() && asked.precision.is_none() && Path::new(&arguments.model).exists();
+    if let (true, Compute::Cpu { precision, .. }) = (is_open, &mut model.compute) {
+        // Nobody says how, and it is to be held against a reference.
+        *precision = Precision::F32;
+    }
+    let model = local::with_weights(model, &arguments.weights);
     let checkpoint = local::open_model(&model)?;
     let decoder = {
         let bar = LoadBar::new(&model.name);
