@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use weighbridge_models::Decoder;
+use weighbridge_backend::{Failure, FailureKind};
+use weighbridge_models::{ComputeError, Decoder};
 
 use crate::life::{EndOfLife, Life, shutting_down};
 use crate::sampler::Sampler;
@@ -75,11 +76,13 @@ impl Engine {
         self.let_go_of_abandoned();
         let mut batch = std::mem::take(&mut self.batch);
         self.scheduler.next_step(&mut batch);
-        for &work in &batch {
+        // Apart they are published as they come, and one that fails harms no other.
+        let together = if self.decoder.computes_together() { batch.len() } else { 1 };
+        for works in batch.chunks(together.max(1)) {
             if self.life.is_stopping() {
                 break;
             }
-            self.advance(work);
+            self.advance(works);
         }
         self.batch = batch;
     }
@@ -122,21 +125,43 @@ impl Engine {
         });
     }
 
-    /// Computes one sequence's share of a step. Whatever happens is its own affair and no other's.
-    fn advance(&mut self, work: Work) {
-        let (Work::Prompt { id, .. } | Work::Decode { id }) = work;
-        let Some(sequence) = self.sequences.get_mut(&id) else { return };
-        // A step takes a while with many sequences: whoever has gone since it began is spared the work.
-        if sequence.reply().is_over() {
-            self.remove(id);
+    /// Computes some sequences' share of a step. What each draws is its own affair and no other's.
+    fn advance(&mut self, works: &[Work]) {
+        let mut sequences: HashMap<SequenceId, &mut Sequence> = self
+            .sequences
+            .iter_mut()
+            // A step takes a while with many sequences: whoever has gone since it began is spared the work.
+            .filter(|(id, sequence)| works.iter().any(|work| work.id() == **id) && !sequence.reply().is_over())
+            .map(|(&id, sequence)| (id, sequence))
+            .collect();
+        // In the order of the scheduler.
+        let mut asking: Vec<(Work, &mut Sequence)> =
+            works.iter().filter_map(|&work| Some((work, sequences.remove(&work.id())?))).collect();
+        let mut steps: Vec<_> = asking.iter_mut().map(|(work, sequence)| sequence.ask(*work, &self.decoder)).collect();
+        if steps.is_empty() {
             return;
         }
-        let means = Means { decoder: &self.decoder, sampler: &mut self.sampler, stop_tokens: &self.stop_tokens };
-        let progress = match work {
-            Work::Prompt { tokens, last, .. } => sequence.prefill(tokens, last, means),
-            Work::Decode { .. } => sequence.decode(means),
+        let computed = self.decoder.step(&mut steps);
+        drop(steps);
+
+        let outcomes: Vec<(SequenceId, Result<Progress, Failure>)> = match computed {
+            Ok(logits) => asking
+                .into_iter()
+                .zip(logits)
+                .map(|((work, sequence), logits)| {
+                    let means = Means { sampler: &mut self.sampler, stop_tokens: &self.stop_tokens };
+                    (work.id(), sequence.take(work, logits, means))
+                })
+                .collect(),
+            Err(error) => asking.iter().map(|(work, _)| (work.id(), Err(failed(&error)))).collect(),
         };
-        match progress {
+        for (id, outcome) in outcomes {
+            self.settle(id, outcome);
+        }
+    }
+
+    fn settle(&mut self, id: SequenceId, outcome: Result<Progress, Failure>) {
+        match outcome {
             Ok(Progress::GoesOn) => {}
             Ok(Progress::Ended { reason, by_stop_text }) => {
                 if let Some(sequence) = self.remove(id) {
@@ -156,4 +181,8 @@ impl Engine {
         self.scheduler.remove(id);
         self.sequences.remove(&id)
     }
+}
+
+fn failed(error: &ComputeError) -> Failure {
+    Failure::new(FailureKind::Internal, format!("the step could not be computed: {error}"))
 }

@@ -30,6 +30,14 @@ pub(crate) enum Work {
     },
 }
 
+impl Work {
+    /// Whose it is.
+    pub(crate) fn id(self) -> SequenceId {
+        let (Self::Prompt { id, .. } | Self::Decode { id }) = self;
+        id
+    }
+}
+
 /// Sequences by what they wait for. Each is in exactly one of the queues until it is removed.
 #[derive(Debug)]
 pub(crate) struct Scheduler {

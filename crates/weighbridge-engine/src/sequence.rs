@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use weighbridge_backend::{Failure, FailureKind, FinishReason};
-use weighbridge_models::{ComputeError, Decoder, KvCache, Rows};
+use weighbridge_models::{Decoder, KvCache, Logits, Rows, Step};
 
 use crate::places::Place;
 use crate::reply::Reply;
 use crate::sampler::{Penalties, Sampler, Settings};
+use crate::scheduler::Work;
 use crate::text::AnswerText;
 
 /// What the answers of one request have in common.
@@ -39,9 +40,8 @@ pub(crate) struct Sequence {
     text: AnswerText,
 }
 
-/// What a sequence needs of the engine to advance.
+/// What a sequence needs of the engine to draw a token.
 pub(crate) struct Means<'a> {
-    pub(crate) decoder: &'a Decoder,
     pub(crate) sampler: &'a mut Sampler,
     pub(crate) stop_tokens: &'a [u32],
 }
@@ -77,39 +77,42 @@ impl Sequence {
         &self.commission.reply
     }
 
-    /// Computes the next `tokens` of the prompt, and draws the first token of the answer where they are its
-    /// `last`.
-    ///
-    /// # Errors
-    /// When the computation fails; the sequence is of no more use.
-    pub(crate) fn prefill(&mut self, tokens: usize, last: bool, means: Means<'_>) -> Result<Progress, Failure> {
-        self.place.begin();
+    /// What it wants computed: the next tokens of its prompt, or the token drawn last.
+    pub(crate) fn ask(&mut self, work: Work, decoder: &Decoder) -> Step<'_> {
         let prompt = &self.commission.prompt;
-        let end = (self.computed + tokens).min(prompt.len());
-        let chunk = &prompt[self.computed..end];
         let cache = self.cache.get_or_insert_with(|| {
-            let mut cache = means.decoder.new_cache();
+            let mut cache = decoder.new_cache();
             // Some models turn positions by the length of the whole prompt, of which they see a chunk at a time.
             cache.announce(prompt.len());
             cache
         });
-        let rows = if last { Rows::Last } else { Rows::None };
-        let logits = means.decoder.forward(chunk, cache, rows).map_err(failed)?;
-        if self.choice == 0 {
-            // The prompt is computed for every answer, but used once.
-            self.commission.reply.meter().add_prompt(chunk.len() as u64);
+        match work {
+            Work::Prompt { tokens, last, .. } => {
+                self.place.begin();
+                let end = (self.computed + tokens).min(prompt.len());
+                let rows = if last { Rows::Last } else { Rows::None };
+                Step { tokens: &prompt[self.computed..end], cache, rows }
+            }
+            Work::Decode { .. } => Step { tokens: std::slice::from_ref(&self.last), cache, rows: Rows::Last },
         }
-        self.computed = end;
-        if last { self.draw(logits.into_last(), means) } else { Ok(Progress::GoesOn) }
     }
 
-    /// Computes the token drawn last, and draws the next.
+    /// Takes what was computed of it, and draws the next token of the answer where there is one to draw.
     ///
     /// # Errors
-    /// When the computation fails; the sequence is of no more use.
-    pub(crate) fn decode(&mut self, means: Means<'_>) -> Result<Progress, Failure> {
-        let cache = self.cache.get_or_insert_with(|| means.decoder.new_cache());
-        let logits = means.decoder.forward(&[self.last], cache, Rows::Last).map_err(failed)?;
+    /// When the logits are of no use; and so is the sequence then.
+    pub(crate) fn take(&mut self, work: Work, logits: Logits, means: Means<'_>) -> Result<Progress, Failure> {
+        if let Work::Prompt { tokens, last, .. } = work {
+            let end = (self.computed + tokens).min(self.commission.prompt.len());
+            if self.choice == 0 {
+                // The prompt is computed for every answer, but used once.
+                self.commission.reply.meter().add_prompt((end - self.computed) as u64);
+            }
+            self.computed = end;
+            if !last {
+                return Ok(Progress::GoesOn);
+            }
+        }
         self.draw(logits.into_last(), means)
     }
 
@@ -147,8 +150,4 @@ impl Sequence {
         }
         if self.drawn >= *max_tokens { ended(FinishReason::Length, false) } else { Ok(Progress::GoesOn) }
     }
-}
-
-fn failed(error: ComputeError) -> Failure {
-    Failure::new(FailureKind::Internal, format!("the step could not be computed: {error}"))
 }

@@ -13,7 +13,7 @@ use weighbridge_backend::{
     PromptCount, Request, Role, Sampling, Tool, ToolChoice, Usage,
 };
 use weighbridge_engine::{LoadError, LocalModel, ModelOptions, UnloadedModel};
-use weighbridge_models::Checkpoint;
+use weighbridge_models::{Checkpoint, Compute, Precision};
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -23,8 +23,10 @@ fn demo_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo")
 }
 
+/// On the kernels, where sequences share their steps.
 fn options() -> Result<ModelOptions, Box<dyn Error>> {
-    Ok(ModelOptions::new(BackendId::new("demo"), Checkpoint::open(&demo_folder())?))
+    let by_candle = ModelOptions::new(BackendId::new("demo"), Checkpoint::open(&demo_folder())?);
+    Ok(ModelOptions { compute: Compute::cpu(Precision::F32), ..by_candle })
 }
 
 fn demo() -> Result<Arc<LocalModel>, Box<dyn Error>> {
@@ -113,7 +115,13 @@ async fn failure_of(model: &LocalModel, request: Request) -> Result<Failure, Box
 
 #[tokio::test]
 async fn the_demo_model_answers_word_for_word_as_its_readme_says() -> Outcome {
-    let model = demo()?;
+    for compute in [Compute::cpu(Precision::F32), Compute::Float32] {
+        check_readme(&*LocalModel::load(ModelOptions { compute, ..options()? }, &mut |_| {})?).await?;
+    }
+    Ok(())
+}
+
+async fn check_readme(model: &LocalModel) -> Outcome {
     let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(demo_folder().join("golden.json"))?)?;
     for case in cases {
         let question = case["messages"][0]["content"].as_str().ok_or("a case without a question")?;
@@ -126,7 +134,7 @@ async fn the_demo_model_answers_word_for_word_as_its_readme_says() -> Outcome {
         assert_eq!(model.count_prompt(&request)?, PromptCount::Exact(tokens("tokens")), "{question}");
 
         let with_tools = !request.tools.is_empty();
-        let (wholes, usage) = read(&model, request).await?;
+        let (wholes, usage) = read(model, request).await?;
         let expected = if with_tools {
             let calls = vec![("get_weather".to_owned(), r#"{"city": "Oslo"}"#.to_owned())];
             Whole { text: String::new(), calls, reason: Some(FinishReason::ToolCalls) }
@@ -176,6 +184,17 @@ async fn the_same_seed_gives_the_same_text_also_beside_other_traffic() -> Outcom
     assert_eq!(second?, alone);
     assert_ne!(other?.text, alone.text);
     assert!(greedy?.text.starts_with("Open weights are model parameters"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn among_many_others_a_seed_gives_the_same_text_to_the_last_token() -> Outcome {
+    let model = demo()?;
+    let alone = read_one(&model, drawn(STORY, 7)).await?;
+    let crowd = (0..31).map(|seed| read_one(&model, drawn("What are open weights?", seed)));
+    let (found, crowd) = tokio::join!(read_one(&model, drawn(STORY, 7)), futures_util::future::join_all(crowd));
+    assert_eq!(found?, alone);
+    crowd.into_iter().try_for_each(|answer| answer.map(|_| ()))?;
     Ok(())
 }
 

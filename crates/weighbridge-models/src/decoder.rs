@@ -151,6 +151,12 @@ impl Decoder {
         }
     }
 
+    /// Whether several sequences in one step take less time than one after the other: where they go by the weights
+    /// together, which they do on the kernels.
+    pub fn computes_together(&self) -> bool {
+        self.on_cpu.is_some()
+    }
+
     /// Computes several sequences in one step, each as [`Decoder::forward`] would, and gives the logits of each.
     ///
     /// # Errors
