@@ -127,59 +127,54 @@ impl Engine {
 
     /// Computes some sequences' share of a step. What each draws is its own affair and no other's.
     fn advance(&mut self, works: &[Work]) {
-        let mut sequences: HashMap<SequenceId, &mut Sequence> = self
-            .sequences
-            .iter_mut()
+        let mut asking: Vec<(Work, Sequence)> = Vec::with_capacity(works.len());
+        for &work in works {
+            let Some(sequence) = self.sequences.remove(&work.id()) else { continue };
             // A step takes a while with many sequences: whoever has gone since it began is spared the work.
-            .filter(|(id, sequence)| works.iter().any(|work| work.id() == **id) && !sequence.reply().is_over())
-            .map(|(&id, sequence)| (id, sequence))
-            .collect();
-        // In the order of the scheduler.
-        let mut asking: Vec<(Work, &mut Sequence)> =
-            works.iter().filter_map(|&work| Some((work, sequences.remove(&work.id())?))).collect();
-        let mut steps: Vec<_> = asking.iter_mut().map(|(work, sequence)| sequence.ask(*work, &self.decoder)).collect();
-        if steps.is_empty() {
+            if sequence.reply().is_over() {
+                self.scheduler.remove(work.id());
+            } else {
+                asking.push((work, sequence));
+            }
+        }
+        if asking.is_empty() {
             return;
         }
+        let mut steps: Vec<_> = asking.iter_mut().map(|(work, sequence)| sequence.ask(*work, &self.decoder)).collect();
         let computed = self.decoder.step(&mut steps);
         drop(steps);
-
-        let outcomes: Vec<(SequenceId, Result<Progress, Failure>)> = match computed {
-            Ok(logits) => asking
-                .into_iter()
-                .zip(logits)
-                .map(|((work, sequence), logits)| {
+        match computed {
+            Ok(logits) => {
+                for ((work, mut sequence), logits) in asking.into_iter().zip(logits) {
                     let means = Means { sampler: &mut self.sampler, stop_tokens: &self.stop_tokens };
-                    (work.id(), sequence.take(work, logits, means))
-                })
-                .collect(),
-            Err(error) => asking.iter().map(|(work, _)| (work.id(), Err(failed(&error)))).collect(),
-        };
-        for (id, outcome) in outcomes {
-            self.settle(id, outcome);
+                    let progress = sequence.take(work, logits, means);
+                    self.settle(work.id(), sequence, progress);
+                }
+            }
+            Err(error) => {
+                for (work, sequence) in asking {
+                    self.settle(work.id(), sequence, Err(failed(&error)));
+                }
+            }
         }
     }
 
-    fn settle(&mut self, id: SequenceId, outcome: Result<Progress, Failure>) {
-        match outcome {
-            Ok(Progress::GoesOn) => {}
+    /// Keeps a sequence that goes on, and publishes the end of one that does not.
+    fn settle(&mut self, id: SequenceId, sequence: Sequence, progress: Result<Progress, Failure>) {
+        match progress {
+            Ok(Progress::GoesOn) => {
+                self.sequences.insert(id, sequence);
+            }
             Ok(Progress::Ended { reason, by_stop_text }) => {
-                if let Some(sequence) = self.remove(id) {
-                    sequence.finish(reason, by_stop_text);
-                }
+                self.scheduler.remove(id);
+                sequence.finish(reason, by_stop_text);
             }
             Err(failure) => {
                 tracing::error!(%failure, "a sequence has failed");
-                if let Some(sequence) = self.remove(id) {
-                    sequence.fail(failure);
-                }
+                self.scheduler.remove(id);
+                sequence.fail(failure);
             }
         }
-    }
-
-    fn remove(&mut self, id: SequenceId) -> Option<Sequence> {
-        self.scheduler.remove(id);
-        self.sequences.remove(&id)
     }
 }
 

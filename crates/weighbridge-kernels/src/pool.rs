@@ -77,8 +77,8 @@ impl Pool {
     /// Calls `work` once for each number below `tasks`, on all threads, and returns when all calls have.
     ///
     /// # Panics
-    /// When a call does; and when a call brings work to the same pool or there are more than 65,535 tasks, which are
-    /// faults of the caller.
+    /// When a call does, and when there are more than 65,535 tasks. A call must not bring work to the same pool itself:
+    /// it would wait for its own end.
     pub fn run<F: Fn(usize) + Sync>(&self, tasks: usize, work: F) {
         assert!(tasks <= TASKS_MAX, "{tasks} tasks are more than {TASKS_MAX}");
         if self.workers.is_empty() || tasks <= 1 {

@@ -253,7 +253,10 @@ impl CpuDecoder {
             .iter()
             .rev()
             .map(|step| {
-                let own = rest.split_off(rest.len() - count(step) * spec.vocabulary);
+                let own = match rest.len() - count(step) * spec.vocabulary {
+                    0 => std::mem::take(&mut rest),
+                    others => rest.split_off(others),
+                };
                 Logits::new(own, spec.vocabulary)
             })
             .collect();

@@ -304,9 +304,9 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) answer: u32,
 
-    /// What keys and values are kept as: f16, which exact and fast do; f32 keeps them in float32
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = ["f16"])]
-    pub(crate) kv: String,
+    /// What keys and values are kept as: f16 (of exact and fast; with f32 they are in float32)
+    #[arg(long, value_name = "TYPE", value_parser = ["f16"])]
+    pub(crate) kv: Option<String>,
 
     /// Rounds, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
