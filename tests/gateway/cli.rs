@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn help_names_every_command() {
     let help = run(["--help"], "", &[]).await.assert_code(0);
-    for command in ["serve", "check", "explain", "models", "run", "logits", "keys"] {
+    for command in ["serve", "check", "explain", "models", "run", "logits", "bench", "keys"] {
         assert!(help.stdout.contains(command), "{command}");
         let own = run([command, "--help"], "", &[]).await.assert_code(0);
         assert!(own.stdout.contains("Usage:"), "{}", own.stdout);
@@ -23,6 +23,9 @@ async fn bad_usage_is_told_by_exit_code_2() {
         &["logits", "demo", "--tokens", "one,two"],
         &["logits", "no-such-model", "--tokens", "1"],
         &["logits", "demo", "--tokens", "1", "--compute", "magic"],
+        &["bench", "demo", "--pp", "5000"],
+        &["bench", "demo", "--compute", "cpu", "--precision", "f32", "--kv", "f16"],
+        &["bench", "demo", "--tier", "avx9"],
         &["serve", "--listen", "everywhere"],
         &["models", "inspect", "no-such-model"],
         &["run", "no-such-model", "Hello"],
@@ -82,6 +85,20 @@ async fn logits_of_the_gguf_equal_their_reference() {
 async fn logits_of_the_model_inside_equal_their_reference_in_chunks_too() {
     for chunk in ["1", "7"] {
         check_logits("demo", &goldens()[8], &["--chunk", chunk]).await;
+    }
+}
+
+#[tokio::test]
+async fn bench_prints_an_object_for_each_work() {
+    let arguments = ["bench", "demo", "--pp", "8", "--tg", "2@4", "--streams", "2", "--answer", "2", "--repeat", "2"];
+    let found = run(arguments.into_iter().chain(["--json"]), "", &[]).await.assert_code(0);
+    let lines: Vec<Value> =
+        found.stdout.lines().map(|line| serde_json::from_str(line).expect("a line is an object")).collect();
+    let works: Vec<_> = lines.iter().filter_map(|line| line["work"].as_str()).collect();
+    assert_eq!(works, ["limits", "load", "pp8", "tg2@4", "streams2"]);
+    for line in &lines[2..] {
+        assert_eq!(line["tokens_per_s"].as_array().map(Vec::len), Some(2), "{line}");
+        assert!(line["median"].as_f64().is_some_and(|rate| rate > 0.0), "{line}");
     }
 }
 
