@@ -41,13 +41,12 @@ impl Projection {
 
     /// Rounds rows for this one.
     pub(crate) fn round(&self, cpu: &Cpu, rows: &mut Rows) {
-        rows.round(self.rounding, cpu);
+        rows.round(self.rounding, [self.matrix.layout()], cpu);
     }
 
     /// Rounds rows for several that share them.
     pub(super) fn round_for(cpu: &Cpu, rows: &mut Rows, projections: &[&Self]) {
-        let rounded = projections.iter().find(|projection| projection.rounding != Rounding::None);
-        if let Some(projection) = rounded {
+        for projection in projections {
             projection.round(cpu, rows);
         }
     }
