@@ -47,11 +47,17 @@ pub(super) unsafe fn many<F: Avx2Format, const PLANES: usize>(
     let records = rows.width / F::INPUTS;
     let at_once = STRIPE / F::INPUTS;
     for first in (0..records).step_by(at_once) {
+        // The next stripe is the next of each tile, or the first of tiles that come after these.
+        let to_next = match first + at_once < records {
+            true => at_once * F::BYTES,
+            false => tiles.len() * matrix.tile(tiles.start).len() - first * F::BYTES,
+        };
         let records = at_once.min(records - first);
         for (tile, stripe) in tiles.clone().zip(&mut stripes) {
             let tile = &matrix.tile(tile)[first * F::BYTES..(first + records) * F::BYTES];
             for (index, record) in tile.chunks_exact(F::BYTES).enumerate() {
-                unpack::<F>(record.as_ptr(), index, stripe.as_mut_ptr());
+                let ahead = record.as_ptr().wrapping_add(to_next);
+                unpack::<F>(record.as_ptr(), ahead, index, stripe.as_mut_ptr());
             }
         }
         let stripes = &stripes[..tiles.len()];
@@ -93,6 +99,18 @@ unsafe fn ask_for_rows<const PLANES: usize>(rows: RowPointers, count: usize, sta
     }
 }
 
+/// Asks for the lines that eight inputs of a record take, for the second-level cache: the first is full of what is
+/// computed now.
+#[inline(always)]
+unsafe fn ask_for_eighth<F: Avx2Format>(record: *const u8, eighth: usize) {
+    let bytes = F::BYTES / (F::INPUTS / 8);
+    let place = record.wrapping_add(bytes * eighth);
+    _mm_prefetch::<_MM_HINT_T1>(place.cast());
+    if bytes > 64 {
+        _mm_prefetch::<_MM_HINT_T1>(place.wrapping_add(64).cast());
+    }
+}
+
 /// Where a pass is: so many records, of which this is the first, and its rows.
 #[derive(Clone, Copy)]
 struct Place {
@@ -101,8 +119,9 @@ struct Place {
     rows: RowPointers,
 }
 
+/// Unpacks a record, and asks for the one at `ahead` meanwhile.
 #[inline(always)]
-unsafe fn unpack<F: Avx2Format>(record: *const u8, index: usize, stripe: *mut Stripe) {
+unsafe fn unpack<F: Avx2Format>(record: *const u8, ahead: *const u8, index: usize, stripe: *mut Stripe) {
     (*stripe).scales[index] = F::scales(record);
     if F::HAS_MINIMUM {
         (*stripe).minima[index] = F::minima(record);
@@ -121,6 +140,7 @@ unsafe fn unpack<F: Avx2Format>(record: *const u8, index: usize, stripe: *mut St
             (*stripe).multipliers[step] = multipliers_of::<F>(record, step);
         }
         for eighth in 0..F::STEP / 8 {
+            ask_for_eighth::<F>(ahead, step * F::STEP / 8 + eighth);
             let codes = F::codes(record, step, eighth);
             let eight = index * F::INPUTS / 8 + step * F::STEP / 8 + eighth;
             if F::SIGNED {
