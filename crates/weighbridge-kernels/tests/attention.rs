@@ -109,3 +109,38 @@ fn attention_is_right_and_the_same_however_rows_come() {
         check(shape(1, 20, 12, kind), 5, 530, 40, None, true);
     }
 }
+
+#[test]
+fn what_half_precision_cannot_hold_becomes_its_largest_number() {
+    let shape = PageShape { heads: 1, key_dim: 8, value_dim: 8, kind: KvType::F16 };
+    let mut pages = Pages::new(shape);
+    pages.grow(1);
+    let values = [7e4, -7e4, f32::MAX, f32::NEG_INFINITY, 65_519.0, 65_504.0, -1.0, 0.0];
+    pages.write(0, 0, &[0.0; 8], &values);
+    let mut to = [f32::NAN; 8];
+    let looks = [Look { table: &[0], seen: (0, 0) }];
+    let options = AttentionOptions { heads: 1, cap: None, sinks: None };
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+        let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+        cpu.attend(&pages, options, &looks, &[1.0; 8], &mut to);
+        assert_eq!(to, [65_504.0, -65_504.0, 65_504.0, -65_504.0, 65_504.0, 65_504.0, -1.0, 0.0]);
+    }
+}
+
+#[test]
+fn what_a_page_held_before_reaches_nobody() {
+    let shape = PageShape { heads: 1, key_dim: 8, value_dim: 8, kind: KvType::F16 };
+    let mut pages = Pages::new(shape);
+    pages.grow(1);
+    // A sequence whose numbers were none gave its page back, and the next one has written one token.
+    (0..PAGE_TOKENS).for_each(|place| pages.write(0, place, &[f32::NAN; 8], &[f32::NAN; 8]));
+    pages.write(0, 0, &[1.0; 8], &[2.0; 8]);
+    let looks = [Look { table: &[0], seen: (0, 0) }];
+    let options = AttentionOptions { heads: 1, cap: None, sinks: None };
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+        let mut to = [f32::NAN; 8];
+        let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+        cpu.attend(&pages, options, &looks, &[1.0; 8], &mut to);
+        assert_eq!(to, [2.0; 8]);
+    }
+}

@@ -1,4 +1,4 @@
-//! Scores and values of a page with AVX2.
+//! The kernels of attention with AVX2.
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within slices, by one promise")]
 #![expect(clippy::needless_range_loop, reason = "loops over registers, which an iterator would take the address of")]
 
@@ -6,177 +6,252 @@ use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::{Numbers, PAGE_TOKENS, QUERIES};
+use super::kernels::{DIRECT, Product};
+use super::pages::Numbers;
+use super::{scalar, softmax};
+
+/// Bytes that come from memory together.
+const LINE: usize = 64;
 
 /// # Safety
-/// The processor has AVX2 and F16C, and both slices are of one length.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn expand(numbers: &[f16], to: &mut [f32]) {
-    let (blocks, tail) = numbers.as_chunks::<8>();
-    let (places, tail_places) = to.as_chunks_mut::<8>();
-    for (block, place) in blocks.iter().zip(places) {
-        _mm256_storeu_ps(place.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(block.as_ptr().cast())));
-    }
-    tail_places.iter_mut().zip(tail).for_each(|(to, x)| *to = x.to_f32());
+/// The processor has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn exponentials(scores: &mut [f32]) -> (f32, f32) {
+    softmax::exponentials(scores)
 }
 
-/// What numbers are kept as, eight at a time.
-trait Kept: Copy {
+/// # Safety
+/// The processor has AVX2 and F16C, and `numbers` and `to` are of one length.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn expand(numbers: Numbers<'_>, ahead: Numbers<'_>, to: &mut [f32]) {
+    match numbers {
+        Numbers::F16(numbers) => {
+            let (blocks, tail) = numbers.as_chunks::<32>();
+            let (places, tail_places) = to.as_chunks_mut::<32>();
+            for (index, (block, place)) in blocks.iter().zip(places).enumerate() {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.start().wrapping_add(index * LINE));
+                for eight in 0..4 {
+                    let numbers = _mm256_cvtph_ps(_mm_loadu_si128(block.as_ptr().add(8 * eight).cast()));
+                    _mm256_storeu_ps(place.as_mut_ptr().add(8 * eight), numbers);
+                }
+            }
+            tail_places.iter_mut().zip(tail).for_each(|(to, x)| *to = x.to_f32());
+        }
+        numbers => scalar::expand(numbers, to),
+    }
+}
+
+impl Numbers<'_> {
+    fn start(self) -> *const i8 {
+        match self {
+            Self::F32(numbers) => numbers.as_ptr().cast(),
+            Self::F16(numbers) => numbers.as_ptr().cast(),
+        }
+    }
+}
+
+/// Numbers of a page, eight at a time.
+trait Page: Copy {
+    /// Bytes of one.
+    const BYTES: usize;
+
     /// # Safety
     /// There are eight numbers from `at` on, and the processor has AVX and F16C.
     unsafe fn eight(self, at: usize) -> __m256;
 
-    /// One number.
-    fn one(self, at: usize) -> f32;
+    /// # Safety
+    /// There is a number at `at`.
+    unsafe fn one(self, at: usize) -> f32;
+
+    /// Asks for what stands at `at` in the page that is read next.
+    fn ask(self, at: usize);
 }
 
-impl Kept for &[f32] {
+/// A page that is in the cache.
+#[derive(Clone, Copy)]
+struct Near(*const f32);
+
+/// A page that comes from memory, and where the next one is.
+#[derive(Clone, Copy)]
+struct Far<T> {
+    numbers: *const T,
+    ahead: *const i8,
+}
+
+impl Page for Near {
+    const BYTES: usize = 4;
+
     #[inline(always)]
     unsafe fn eight(self, at: usize) -> __m256 {
-        debug_assert!(at + 8 <= self.len());
-        _mm256_loadu_ps(self.as_ptr().add(at))
+        _mm256_loadu_ps(self.0.add(at))
     }
 
     #[inline(always)]
-    fn one(self, at: usize) -> f32 {
-        self[at]
+    unsafe fn one(self, at: usize) -> f32 {
+        *self.0.add(at)
     }
+
+    #[inline(always)]
+    fn ask(self, _at: usize) {}
 }
 
-impl Kept for &[f16] {
+impl Page for Far<f32> {
+    const BYTES: usize = 4;
+
     #[inline(always)]
     unsafe fn eight(self, at: usize) -> __m256 {
-        debug_assert!(at + 8 <= self.len());
-        _mm256_cvtph_ps(_mm_loadu_si128(self.as_ptr().add(at).cast()))
+        _mm256_loadu_ps(self.numbers.add(at))
     }
 
     #[inline(always)]
-    fn one(self, at: usize) -> f32 {
-        self[at].to_f32()
+    unsafe fn one(self, at: usize) -> f32 {
+        *self.numbers.add(at)
+    }
+
+    #[inline(always)]
+    fn ask(self, at: usize) {
+        ask(self.ahead, at * Self::BYTES);
     }
 }
 
-/// The scores of the first `some` queries.
+impl Page for Far<f16> {
+    const BYTES: usize = 2;
+
+    #[inline(always)]
+    unsafe fn eight(self, at: usize) -> __m256 {
+        _mm256_cvtph_ps(_mm_loadu_si128(self.numbers.add(at).cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn one(self, at: usize) -> f32 {
+        (*self.numbers.add(at)).to_f32()
+    }
+
+    #[inline(always)]
+    fn ask(self, at: usize) {
+        ask(self.ahead, at * Self::BYTES);
+    }
+}
+
+#[inline(always)]
+fn ask(start: *const i8, byte: usize) {
+    // SAFETY: every x86-64 processor has it, and it reads nothing: it may even be given an address that is none.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(byte)) };
+}
+
+/// See [`super::kernels::Kernels::multiply`].
 ///
 /// # Safety
-/// The processor has AVX2, FMA and F16C; there are `PAGE_TOKENS` keys for each number of a query, and queries are of
-/// one length.
+/// The processor has AVX2, FMA and F16C; there are numbers for each step, factors for each row and step, and places for
+/// each row.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn scores(
-    keys: Numbers<'_>,
-    queries: [&[f32]; QUERIES],
-    some: usize,
-    to: &mut [[f32; PAGE_TOKENS]; QUERIES],
-) {
-    match (keys, some) {
-        (Numbers::F32(keys), 1) => scores_of::<_, 1, 4>(keys, queries, to),
-        (Numbers::F32(keys), 2) => scores_of::<_, 2, 4>(keys, queries, to),
-        (Numbers::F32(keys), _) => scores_of::<_, QUERIES, 2>(keys, queries, to),
-        (Numbers::F16(keys), 1) => scores_of::<_, 1, 4>(keys, queries, to),
-        (Numbers::F16(keys), 2) => scores_of::<_, 2, 4>(keys, queries, to),
-        (Numbers::F16(keys), _) => scores_of::<_, QUERIES, 2>(keys, queries, to),
+pub(super) unsafe fn multiply(product: &Product<'_>, to: &mut [f32], to_stride: usize, add: bool) {
+    let rows = Rows { product, to: to.as_mut_ptr(), to_stride, add };
+    let ahead = product.ahead.start();
+    match product.numbers {
+        Numbers::F32(numbers) if product.count > DIRECT => rows.all(Near(numbers.as_ptr())),
+        Numbers::F32(numbers) => rows.all(Far { numbers: numbers.as_ptr(), ahead }),
+        Numbers::F16(numbers) => rows.all(Far { numbers: numbers.as_ptr(), ahead }),
     }
 }
 
-/// `SOME` queries and `EIGHTS` times eight tokens at a time.
-#[inline(always)]
-unsafe fn scores_of<K: Kept, const SOME: usize, const EIGHTS: usize>(
-    kept: K,
-    queries: [&[f32]; QUERIES],
-    to: &mut [[f32; PAGE_TOKENS]; QUERIES],
-) {
-    for first in (0..PAGE_TOKENS).step_by(8 * EIGHTS) {
-        let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
-        for at in 0..queries[0].len() {
-            let mut keys = [_mm256_setzero_ps(); EIGHTS];
-            for eight in 0..EIGHTS {
-                keys[eight] = kept.eight(at * PAGE_TOKENS + first + 8 * eight);
+/// A product and its place.
+struct Rows<'a> {
+    product: &'a Product<'a>,
+    to: *mut f32,
+    to_stride: usize,
+    add: bool,
+}
+
+impl Rows<'_> {
+    /// # Safety
+    /// That of [`multiply`], with `page` as its numbers.
+    #[inline(always)]
+    unsafe fn all<P: Page>(&self, page: P) {
+        let mut row = 0;
+        while row + DIRECT <= self.product.count {
+            self.some::<P, DIRECT, 2>(page, row);
+            row += DIRECT;
+        }
+        match self.product.count - row {
+            1 => self.some::<P, 1, 4>(page, row),
+            2 => self.some::<P, 2, 4>(page, row),
+            3 => self.some::<P, 3, 4>(page, row),
+            4 => self.some::<P, 4, 2>(page, row),
+            5 => self.some::<P, 5, 2>(page, row),
+            _ => {}
+        }
+    }
+
+    /// `SOME` rows from `row` on, `EIGHTS` times eight numbers at a time.
+    ///
+    /// # Safety
+    /// As above, and there are so many rows.
+    #[inline(always)]
+    unsafe fn some<P: Page, const SOME: usize, const EIGHTS: usize>(&self, page: P, row: usize) {
+        let width = self.product.width;
+        let mut first = 0;
+        while first + 8 * EIGHTS <= width {
+            self.block::<P, SOME, EIGHTS>(page, row, first);
+            first += 8 * EIGHTS;
+        }
+        while first + 8 <= width {
+            self.block::<P, SOME, 1>(page, row, first);
+            first += 8;
+        }
+        for at in first..width {
+            for row in row..row + SOME {
+                let factors = self.factors(row);
+                let to = self.to.add(row * self.to_stride + at);
+                let mut sum = if self.add { *to } else { 0.0 };
+                for step in 0..self.product.steps {
+                    sum = page.one(step * width + at).mul_add(*factors.add(step), sum);
+                }
+                *to = sum;
             }
-            for query in 0..SOME {
-                let x = _mm256_set1_ps(*queries[query].get_unchecked(at));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn factors(&self, row: usize) -> *const f32 {
+        self.product.factors.as_ptr().add(row * self.product.factor_stride)
+    }
+
+    /// # Safety
+    /// As above, and there are so many numbers from `first` on in each row.
+    #[inline(always)]
+    unsafe fn block<P: Page, const SOME: usize, const EIGHTS: usize>(&self, page: P, row: usize, first: usize) {
+        let &Product { width, steps, factor_stride, .. } = self.product;
+        let factors = self.factors(row);
+        let to = self.to.add(row * self.to_stride + first);
+        let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
+        if self.add {
+            for row in 0..SOME {
                 for eight in 0..EIGHTS {
-                    sums[query][eight] = _mm256_fmadd_ps(keys[eight], x, sums[query][eight]);
+                    sums[row][eight] = _mm256_loadu_ps(to.add(row * self.to_stride + 8 * eight));
                 }
             }
         }
-        for query in 0..SOME {
+        for step in 0..steps {
+            let at = step * width + first;
+            for line in 0..(8 * EIGHTS * P::BYTES).div_ceil(LINE) {
+                page.ask(at + line * LINE / P::BYTES);
+            }
+            let mut numbers = [_mm256_setzero_ps(); EIGHTS];
             for eight in 0..EIGHTS {
-                _mm256_storeu_ps(to[query].as_mut_ptr().add(first + 8 * eight), sums[query][eight]);
+                numbers[eight] = page.eight(at + 8 * eight);
+            }
+            for row in 0..SOME {
+                let factor = _mm256_broadcast_ss(&*factors.add(row * factor_stride + step));
+                for eight in 0..EIGHTS {
+                    sums[row][eight] = _mm256_fmadd_ps(numbers[eight], factor, sums[row][eight]);
+                }
             }
         }
-    }
-}
-
-/// Adds what queries take from the values of a page; `to` is `[queries, value_dim]`.
-///
-/// # Safety
-/// The processor has AVX2, FMA and F16C; there are `PAGE_TOKENS` rows of `value_dim` values, and so many shares each.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn values(values: Numbers<'_>, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
-    match (values, to.len() / value_dim) {
-        (Numbers::F32(values), 1) => values_of::<_, 1>(values, shares, value_dim, to),
-        (Numbers::F32(values), 2) => values_of::<_, 2>(values, shares, value_dim, to),
-        (Numbers::F32(values), 3) => values_of::<_, 3>(values, shares, value_dim, to),
-        (Numbers::F32(values), _) => values_of::<_, 4>(values, shares, value_dim, to),
-        (Numbers::F16(values), 1) => values_of::<_, 1>(values, shares, value_dim, to),
-        (Numbers::F16(values), 2) => values_of::<_, 2>(values, shares, value_dim, to),
-        (Numbers::F16(values), 3) => values_of::<_, 3>(values, shares, value_dim, to),
-        (Numbers::F16(values), _) => values_of::<_, 4>(values, shares, value_dim, to),
-    }
-}
-
-#[inline(always)]
-unsafe fn values_of<K: Kept, const SOME: usize>(kept: K, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
-    let mut first = 0;
-    while first + 16 <= value_dim {
-        values_block::<K, SOME, 2>(kept, shares, value_dim, first, to);
-        first += 16;
-    }
-    while first + 8 <= value_dim {
-        values_block::<K, SOME, 1>(kept, shares, value_dim, first, to);
-        first += 8;
-    }
-    for at in first..value_dim {
-        for query in 0..SOME {
-            let mut sum = to[query * value_dim + at];
-            for (token, share) in shares[query].iter().enumerate() {
-                sum = kept.one(token * value_dim + at).mul_add(*share, sum);
-            }
-            to[query * value_dim + at] = sum;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn values_block<K: Kept, const SOME: usize, const EIGHTS: usize>(
-    kept: K,
-    shares: [&[f32]; QUERIES],
-    value_dim: usize,
-    first: usize,
-    to: &mut [f32],
-) {
-    let to = to.as_mut_ptr();
-    let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
-    for query in 0..SOME {
-        for eight in 0..EIGHTS {
-            sums[query][eight] = _mm256_loadu_ps(to.add(query * value_dim + first + 8 * eight));
-        }
-    }
-    for token in 0..PAGE_TOKENS {
-        let mut values = [_mm256_setzero_ps(); EIGHTS];
-        for eight in 0..EIGHTS {
-            values[eight] = kept.eight(token * value_dim + first + 8 * eight);
-        }
-        for query in 0..SOME {
-            let share = _mm256_set1_ps(*shares[query].get_unchecked(token));
+        for row in 0..SOME {
             for eight in 0..EIGHTS {
-                sums[query][eight] = _mm256_fmadd_ps(values[eight], share, sums[query][eight]);
+                _mm256_storeu_ps(to.add(row * self.to_stride + 8 * eight), sums[row][eight]);
             }
-        }
-    }
-    for query in 0..SOME {
-        for eight in 0..EIGHTS {
-            _mm256_storeu_ps(to.add(query * value_dim + first + 8 * eight), sums[query][eight]);
         }
     }
 }

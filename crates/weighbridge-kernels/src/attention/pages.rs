@@ -1,18 +1,23 @@
 //! Pages of keys and values.
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use crate::packed::Memory;
 
 /// Tokens of a page.
 pub const PAGE_TOKENS: usize = 32;
 /// Pages of which memory is taken at once, so that growing moves none.
 const SLAB_PAGES: usize = 32;
+/// Numbers of a token that are converted at once.
+const CHUNK: usize = 64;
 
 /// What numbers of keys and values are kept as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KvType {
     /// Float32.
     F32,
-    /// Half-precision floats.
+    /// Half-precision floats. What is beyond ± 65,504, the largest of them, becomes that.
     F16,
 }
 
@@ -30,7 +35,7 @@ impl KvType {
 #[derive(Debug)]
 pub struct Pages {
     pub(super) shape: PageShape,
-    memory: Memory,
+    slabs: Vec<Memory>,
     count: usize,
 }
 
@@ -41,19 +46,13 @@ pub struct PageShape {
     pub heads: usize,
     /// Dimensions of a key.
     pub key_dim: usize,
-    /// Dimensions of a value, a multiple of 8.
+    /// Dimensions of a value.
     pub value_dim: usize,
     /// What numbers are kept as.
     pub kind: KvType,
 }
 
-#[derive(Debug)]
-enum Memory {
-    F32(Vec<Box<[f32]>>),
-    F16(Vec<Box<[f16]>>),
-}
-
-/// The head of a page as a kernel reads it.
+/// Keys or values of one head of a page, as a kernel reads them.
 #[derive(Clone, Copy)]
 pub(super) enum Numbers<'a> {
     F32(&'a [f32]),
@@ -61,24 +60,20 @@ pub(super) enum Numbers<'a> {
 }
 
 impl PageShape {
-    pub(super) fn head_numbers(self) -> usize {
-        (self.key_dim + self.value_dim) * PAGE_TOKENS
+    fn head_bytes(self) -> usize {
+        (self.key_dim + self.value_dim) * PAGE_TOKENS * self.kind.bytes()
     }
 
     /// Bytes of a page.
     pub fn bytes(self) -> usize {
-        self.heads * self.head_numbers() * self.kind.bytes()
+        self.heads * self.head_bytes()
     }
 }
 
 impl Pages {
     /// No pages yet.
     pub fn new(shape: PageShape) -> Self {
-        let memory = match shape.kind {
-            KvType::F32 => Memory::F32(Vec::new()),
-            KvType::F16 => Memory::F16(Vec::new()),
-        };
-        Self { shape, memory, count: 0 }
+        Self { shape, slabs: Vec::new(), count: 0 }
     }
 
     /// What they are made of.
@@ -93,13 +88,9 @@ impl Pages {
 
     /// Makes it at least so many pages; new ones are zeros.
     pub fn grow(&mut self, count: usize) {
-        let slabs = count.div_ceil(SLAB_PAGES);
-        let numbers = SLAB_PAGES * self.shape.heads * self.shape.head_numbers();
-        match &mut self.memory {
-            Memory::F32(memory) => memory.resize_with(slabs.max(memory.len()), || vec![0.0; numbers].into()),
-            Memory::F16(memory) => memory.resize_with(slabs.max(memory.len()), || vec![f16::ZERO; numbers].into()),
-        }
-        self.count = self.count.max(slabs * SLAB_PAGES);
+        let slabs = count.div_ceil(SLAB_PAGES).max(self.slabs.len());
+        self.slabs.resize_with(slabs, || Memory::zeros(SLAB_PAGES * self.shape.bytes()));
+        self.count = slabs * SLAB_PAGES;
     }
 
     /// Writes a token: keys `[heads, key_dim]` and values `[heads, value_dim]`.
@@ -107,47 +98,87 @@ impl Pages {
     /// # Panics
     /// Where there is no such page or place in it, or the sizes are others.
     pub fn write(&mut self, page: usize, place: usize, keys: &[f32], values: &[f32]) {
-        let PageShape { heads, key_dim, value_dim, .. } = self.shape;
+        let PageShape { heads, key_dim, value_dim, kind } = self.shape;
         assert!(page < self.count && place < PAGE_TOKENS, "there is no place {place} in page {page}");
         assert_eq!((keys.len(), values.len()), (heads * key_dim, heads * value_dim), "a token has all its heads");
-        let size = self.shape.head_numbers();
+        let size = self.shape.head_bytes();
+        let start = page % SLAB_PAGES * heads * size;
+        let page = &mut self.slabs[page / SLAB_PAGES].bytes_mut()[start..start + heads * size];
         for head in 0..heads {
-            let (slab, start) = (page / SLAB_PAGES, (page % SLAB_PAGES * heads + head) * size);
+            let bytes = &mut page[head * size..(head + 1) * size];
             let (keys, values) = (&keys[head * key_dim..][..key_dim], &values[head * value_dim..][..value_dim]);
-            match &mut self.memory {
-                Memory::F32(memory) => {
-                    put(&mut memory[slab][start..start + size], place, keys, values, |x| x);
-                }
-                Memory::F16(memory) => {
-                    put(&mut memory[slab][start..start + size], place, keys, values, f16::from_f32);
-                }
+            match kind {
+                KvType::F32 => put(f32s_mut(bytes), place, keys, values, <[f32]>::copy_from_slice),
+                KvType::F16 => put(f16s_mut(bytes), place, keys, values, to_half),
             }
         }
     }
 
+    /// Keys and values of a head of a page.
     pub(super) fn head(&self, page: usize, head: usize) -> (Numbers<'_>, Numbers<'_>) {
-        let size = self.shape.head_numbers();
-        let (slab, start) = (page / SLAB_PAGES, (page % SLAB_PAGES * self.shape.heads + head) * size);
-        let keys = self.shape.key_dim * PAGE_TOKENS;
-        match &self.memory {
-            Memory::F32(memory) => {
-                let (keys, values) = memory[slab][start..start + size].split_at(keys);
+        let PageShape { heads, key_dim, kind, .. } = self.shape;
+        let size = self.shape.head_bytes();
+        let start = (page % SLAB_PAGES * heads + head) * size;
+        let bytes = &self.slabs[page / SLAB_PAGES].bytes()[start..start + size];
+        let keys = key_dim * PAGE_TOKENS;
+        match kind {
+            KvType::F32 => {
+                let (keys, values) = f32s(bytes).split_at(keys);
                 (Numbers::F32(keys), Numbers::F32(values))
             }
-            Memory::F16(memory) => {
-                let (keys, values) = memory[slab][start..start + size].split_at(keys);
+            KvType::F16 => {
+                let (keys, values) = f16s(bytes).split_at(keys);
                 (Numbers::F16(keys), Numbers::F16(values))
             }
         }
     }
 }
 
-fn put<T: Copy>(page: &mut [T], place: usize, keys: &[f32], values: &[f32], as_kept: impl Fn(f32) -> T) {
+/// Writes the keys and values of one head to its place in a page.
+fn put<T: Copy + Default>(
+    page: &mut [T],
+    place: usize,
+    keys: &[f32],
+    values: &[f32],
+    convert: impl Fn(&mut [T], &[f32]),
+) {
     let (key_places, value_places) = page.split_at_mut(keys.len() * PAGE_TOKENS);
-    for (line, key) in key_places.chunks_exact_mut(PAGE_TOKENS).zip(keys) {
-        line[place] = as_kept(*key);
+    for (lines, keys) in key_places.chunks_mut(CHUNK * PAGE_TOKENS).zip(keys.chunks(CHUNK)) {
+        let mut chunk = [T::default(); CHUNK];
+        convert(&mut chunk[..keys.len()], keys);
+        lines.chunks_exact_mut(PAGE_TOKENS).zip(chunk).for_each(|(line, key)| line[place] = key);
     }
-    for (to, value) in value_places[place * values.len()..].iter_mut().zip(values) {
-        *to = as_kept(*value);
+    convert(&mut value_places[place * values.len()..][..values.len()], values);
+}
+
+/// The nearest half-precision floats, the largest for what is beyond it: infinity would make a whole row no numbers.
+fn to_half(to: &mut [f16], from: &[f32]) {
+    let most = f16::MAX.to_f32_const();
+    for (to, from) in to.chunks_mut(CHUNK).zip(from.chunks(CHUNK)) {
+        let mut kept = [0.0; CHUNK];
+        kept.iter_mut().zip(from).for_each(|(kept, x)| *kept = x.clamp(-most, most));
+        to.convert_from_f32_slice(&kept[..from.len()]);
     }
+}
+
+// Memory starts on a cache line and a head is whole lines, so that nothing is cut off in what follows.
+
+fn f32s(bytes: &[u8]) -> &[f32] {
+    // SAFETY: any four bytes are a float32.
+    unsafe { bytes.align_to() }.1
+}
+
+fn f32s_mut(bytes: &mut [u8]) -> &mut [f32] {
+    // SAFETY: any four bytes are a float32, and a float32 is four bytes.
+    unsafe { bytes.align_to_mut() }.1
+}
+
+fn f16s(bytes: &[u8]) -> &[f16] {
+    // SAFETY: any two bytes are a half-precision float.
+    unsafe { bytes.align_to() }.1
+}
+
+fn f16s_mut(bytes: &mut [u8]) -> &mut [f16] {
+    // SAFETY: any two bytes are a half-precision float, and one of those is two bytes.
+    unsafe { bytes.align_to_mut() }.1
 }
