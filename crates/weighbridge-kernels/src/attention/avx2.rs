@@ -176,7 +176,7 @@ impl Rows<'_> {
         match self.product.count - row {
             1 => self.some::<P, 1, 4>(page, row),
             2 => self.some::<P, 2, 4>(page, row),
-            3 => self.some::<P, 3, 4>(page, row),
+            3 => self.some::<P, 3, 2>(page, row),
             4 => self.some::<P, 4, 2>(page, row),
             5 => self.some::<P, 5, 2>(page, row),
             _ => {}
@@ -221,7 +221,7 @@ impl Rows<'_> {
     /// As above, and there are so many numbers from `first` on in each row.
     #[inline(always)]
     unsafe fn block<P: Page, const SOME: usize, const EIGHTS: usize>(&self, page: P, row: usize, first: usize) {
-        let &Product { width, steps, factor_stride, .. } = self.product;
+        let steps = self.product.steps;
         let factors = self.factors(row);
         let to = self.to.add(row * self.to_stride + first);
         let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
@@ -232,25 +232,60 @@ impl Rows<'_> {
                 }
             }
         }
-        for step in 0..steps {
-            let at = step * width + first;
-            for line in 0..(8 * EIGHTS * P::BYTES).div_ceil(LINE) {
-                page.ask(at + line * LINE / P::BYTES);
+        let mut step = 0;
+        // Four steps a turn: a loop of 32 turns would be left by a wrong guess each time.
+        while step + 4 <= steps {
+            for step in step..step + 4 {
+                page.ask(first * steps + step * 8 * EIGHTS);
+                self.step::<P, SOME, EIGHTS>(page, factors, step, first, &mut sums);
             }
+            step += 4;
+        }
+        while step < steps {
+            self.step::<P, SOME, EIGHTS>(page, factors, step, first, &mut sums);
+            step += 1;
+        }
+        for row in 0..SOME {
+            for eight in 0..EIGHTS {
+                _mm256_storeu_ps(to.add(row * self.to_stride + 8 * eight), sums[row][eight]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn step<P: Page, const SOME: usize, const EIGHTS: usize>(
+        &self,
+        page: P,
+        factors: *const f32,
+        step: usize,
+        first: usize,
+        sums: &mut [[__m256; EIGHTS]; SOME],
+    ) {
+        let &Product { width, factor_stride, .. } = self.product;
+        let factors = factors.add(step);
+        let at = step * width + first;
+        // Held in registers is what there is less of, or sums would have to leave them.
+        if SOME < EIGHTS {
+            let mut by = [_mm256_setzero_ps(); SOME];
+            for row in 0..SOME {
+                by[row] = _mm256_broadcast_ss(&*factors.add(row * factor_stride));
+            }
+            for eight in 0..EIGHTS {
+                let numbers = page.eight(at + 8 * eight);
+                for row in 0..SOME {
+                    sums[row][eight] = _mm256_fmadd_ps(numbers, by[row], sums[row][eight]);
+                }
+            }
+        } else {
             let mut numbers = [_mm256_setzero_ps(); EIGHTS];
             for eight in 0..EIGHTS {
                 numbers[eight] = page.eight(at + 8 * eight);
             }
             for row in 0..SOME {
-                let factor = _mm256_broadcast_ss(&*factors.add(row * factor_stride + step));
+                let by = _mm256_broadcast_ss(&*factors.add(row * factor_stride));
                 for eight in 0..EIGHTS {
-                    sums[row][eight] = _mm256_fmadd_ps(numbers[eight], factor, sums[row][eight]);
+                    sums[row][eight] = _mm256_fmadd_ps(numbers[eight], by, sums[row][eight]);
                 }
-            }
-        }
-        for row in 0..SOME {
-            for eight in 0..EIGHTS {
-                _mm256_storeu_ps(to.add(row * self.to_stride + 8 * eight), sums[row][eight]);
             }
         }
     }
