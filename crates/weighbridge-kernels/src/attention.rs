@@ -11,6 +11,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+mod codes;
 mod kernels;
 mod pages;
 mod scalar;
@@ -22,7 +23,7 @@ use std::ops::Range;
 use std::ptr;
 
 use self::kernels::Kernels;
-pub use self::pages::{KvType, PAGE_TOKENS, PageShape, Pages};
+pub use self::pages::{KvType, PAGE_TOKENS, PageShape, Pages, UnknownKvType};
 use self::span::{Gathered, SPAN};
 use crate::cpu::Cpu;
 use crate::packed::{Memory, Shared};

@@ -84,7 +84,11 @@ fn check(shape: PageShape, heads: usize, tokens: usize, window: usize, cap: Opti
     let cpu = Cpu::new(2, None).expect("the best tier is available");
     let rows: Vec<usize> = (tokens.saturating_sub(21)..tokens).collect();
     let found = sequence.attend(&cpu, &rows, window, options);
-    let bound = if shape.kind == KvType::F32 { 2e-5 } else { 2e-2 };
+    let bound = match shape.kind {
+        KvType::F32 => 2e-5,
+        KvType::F16 => 2e-2,
+        KvType::Q8_0 => 5e-2,
+    };
     for (&row, found) in rows.iter().zip(found.chunks_exact(heads * shape.value_dim)) {
         for (found, wanted) in found.iter().zip(sequence.wanted(row, window, options)) {
             assert!((f64::from(*found) - wanted).abs() < bound, "{what}: {found}, not {wanted}");
@@ -100,7 +104,7 @@ fn check(shape: PageShape, heads: usize, tokens: usize, window: usize, cap: Opti
 #[test]
 fn attention_is_right_and_the_same_however_rows_come() {
     let shape = |heads, key_dim, value_dim, kind| PageShape { heads, key_dim, value_dim, kind };
-    for kind in [KvType::F32, KvType::F16] {
+    for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
         check(shape(1, 8, 8, kind), 1, 1, usize::MAX, None, false);
         check(shape(2, 16, 16, kind), 2, 33, usize::MAX, None, false);
         check(shape(2, 24, 40, kind), 6, 70, 20, Some(2.0), false);

@@ -2,16 +2,19 @@
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within slices, by one promise")]
 #![expect(clippy::needless_range_loop, reason = "loops over registers, which an iterator would take the address of")]
 
+mod expand;
+
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use half::f16;
 
-use super::kernels::{DIRECT, Product};
+pub(super) use self::expand::expand;
+use self::expand::{ask, ask_scales, codes_of};
+use super::codes::{Codes, GROUP};
+use super::kernels::{DIRECT, DIRECT_SCALES, Product};
 use super::pages::Numbers;
 use super::{scalar, softmax};
-
-/// Bytes that come from memory together.
-const LINE: usize = 64;
 
 /// # Safety
 /// The processor has AVX2 and FMA.
@@ -20,61 +23,53 @@ pub(super) unsafe fn exponentials(scores: &mut [f32]) -> (f32, f32) {
     softmax::exponentials(scores)
 }
 
-/// # Safety
-/// The processor has AVX2 and F16C, and `numbers` and `to` are of one length.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn expand(numbers: Numbers<'_>, ahead: Numbers<'_>, to: &mut [f32]) {
-    match numbers {
-        Numbers::F16(numbers) => {
-            let (blocks, tail) = numbers.as_chunks::<32>();
-            let (places, tail_places) = to.as_chunks_mut::<32>();
-            for (index, (block, place)) in blocks.iter().zip(places).enumerate() {
-                _mm_prefetch::<_MM_HINT_T0>(ahead.start().wrapping_add(index * LINE));
-                for eight in 0..4 {
-                    let numbers = _mm256_cvtph_ps(_mm_loadu_si128(block.as_ptr().add(8 * eight).cast()));
-                    _mm256_storeu_ps(place.as_mut_ptr().add(8 * eight), numbers);
-                }
-            }
-            tail_places.iter_mut().zip(tail).for_each(|(to, x)| *to = x.to_f32());
-        }
-        numbers => scalar::expand(numbers, to),
-    }
-}
-
 impl Numbers<'_> {
     fn start(self) -> *const i8 {
         match self {
             Self::F32(numbers) => numbers.as_ptr().cast(),
             Self::F16(numbers) => numbers.as_ptr().cast(),
+            Self::Keys8(codes) | Self::Values8(codes) => codes.codes.as_ptr(),
         }
     }
 }
 
-/// Numbers of a page, eight at a time.
+/// Numbers of a page, some eights at a time.
 trait Page: Copy {
     /// Bytes of one.
     const BYTES: usize;
 
+    /// Eights of a step, which has `width` numbers, from its number `first` on: a multiple of what is asked for.
+    ///
     /// # Safety
-    /// There are eight numbers from `at` on, and the processor has AVX and F16C.
-    unsafe fn eight(self, at: usize) -> __m256;
+    /// There are so many, and the processor has AVX2 and F16C.
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS];
 
+    /// One number.
+    ///
     /// # Safety
-    /// There is a number at `at`.
-    unsafe fn one(self, at: usize) -> f32;
+    /// As above.
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32;
 
-    /// Asks for what stands at `at` in the page that is read next.
-    fn ask(self, at: usize);
+    /// Asks for what stands at this byte of the page that is read next.
+    fn ask(self, byte: usize);
 }
 
 /// A page that is in the cache.
 #[derive(Clone, Copy)]
 struct Near(*const f32);
 
-/// A page that comes from memory, and where the next one is.
+/// A page of floats that comes from memory, and where the next one is.
 #[derive(Clone, Copy)]
 struct Far<T> {
     numbers: *const T,
+    ahead: *const i8,
+}
+
+/// The same of codes, whose scales were widened.
+#[derive(Clone, Copy)]
+struct Scaled<const KEYS: bool> {
+    codes: *const i8,
+    scales: *const f32,
     ahead: *const i8,
 }
 
@@ -82,35 +77,39 @@ impl Page for Near {
     const BYTES: usize = 4;
 
     #[inline(always)]
-    unsafe fn eight(self, at: usize) -> __m256 {
-        _mm256_loadu_ps(self.0.add(at))
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        Far { numbers: self.0, ahead: std::ptr::null() }.eights(step, first, width)
     }
 
     #[inline(always)]
-    unsafe fn one(self, at: usize) -> f32 {
-        *self.0.add(at)
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        *self.0.add(step * width + at)
     }
 
     #[inline(always)]
-    fn ask(self, _at: usize) {}
+    fn ask(self, _byte: usize) {}
 }
 
 impl Page for Far<f32> {
     const BYTES: usize = 4;
 
     #[inline(always)]
-    unsafe fn eight(self, at: usize) -> __m256 {
-        _mm256_loadu_ps(self.numbers.add(at))
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        let mut eights = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            eights[eight] = _mm256_loadu_ps(self.numbers.add(step * width + first + 8 * eight));
+        }
+        eights
     }
 
     #[inline(always)]
-    unsafe fn one(self, at: usize) -> f32 {
-        *self.numbers.add(at)
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        *self.numbers.add(step * width + at)
     }
 
     #[inline(always)]
-    fn ask(self, at: usize) {
-        ask(self.ahead, at * Self::BYTES);
+    fn ask(self, byte: usize) {
+        ask(self.ahead, byte);
     }
 }
 
@@ -118,25 +117,58 @@ impl Page for Far<f16> {
     const BYTES: usize = 2;
 
     #[inline(always)]
-    unsafe fn eight(self, at: usize) -> __m256 {
-        _mm256_cvtph_ps(_mm_loadu_si128(self.numbers.add(at).cast()))
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        let mut eights = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            let numbers = self.numbers.add(step * width + first + 8 * eight);
+            eights[eight] = _mm256_cvtph_ps(_mm_loadu_si128(numbers.cast()));
+        }
+        eights
     }
 
     #[inline(always)]
-    unsafe fn one(self, at: usize) -> f32 {
-        (*self.numbers.add(at)).to_f32()
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        (*self.numbers.add(step * width + at)).to_f32()
     }
 
     #[inline(always)]
-    fn ask(self, at: usize) {
-        ask(self.ahead, at * Self::BYTES);
+    fn ask(self, byte: usize) {
+        ask(self.ahead, byte);
     }
 }
 
-#[inline(always)]
-fn ask(start: *const i8, byte: usize) {
-    // SAFETY: every x86-64 processor has it, and it reads nothing: it may even be given an address that is none.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(byte)) };
+impl<const KEYS: bool> Scaled<KEYS> {
+    /// Where the scale of a number stands; those of a step's tokens stand together, and those of a token's groups.
+    #[inline(always)]
+    fn scale(step: usize, at: usize, width: usize) -> usize {
+        if KEYS { step / GROUP * width + at } else { step * width.div_ceil(GROUP) + at / GROUP }
+    }
+}
+
+impl<const KEYS: bool> Page for Scaled<KEYS> {
+    const BYTES: usize = 1;
+
+    #[inline(always)]
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        let scales = self.scales.add(Self::scale(step, first, width));
+        let of_group = _mm256_broadcast_ss(&*scales);
+        let mut eights = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            let by = if KEYS { _mm256_loadu_ps(scales.add(8 * eight)) } else { of_group };
+            eights[eight] = _mm256_mul_ps(codes_of(self.codes.add(step * width + first + 8 * eight)), by);
+        }
+        eights
+    }
+
+    #[inline(always)]
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        f32::from(*self.codes.add(step * width + at)) * *self.scales.add(Self::scale(step, at, width))
+    }
+
+    #[inline(always)]
+    fn ask(self, byte: usize) {
+        ask(self.ahead, byte);
+    }
 }
 
 /// See [`super::kernels::Kernels::multiply`].
@@ -152,6 +184,11 @@ pub(super) unsafe fn multiply(product: &Product<'_>, to: &mut [f32], to_stride: 
         Numbers::F32(numbers) if product.count > DIRECT => rows.all(Near(numbers.as_ptr())),
         Numbers::F32(numbers) => rows.all(Far { numbers: numbers.as_ptr(), ahead }),
         Numbers::F16(numbers) => rows.all(Far { numbers: numbers.as_ptr(), ahead }),
+        Numbers::Keys8(codes) | Numbers::Values8(codes) if codes.scales.len() > DIRECT_SCALES => {
+            scalar::multiply(product, to, to_stride, add);
+        }
+        Numbers::Keys8(codes) => rows.scaled::<true>(codes, ahead),
+        Numbers::Values8(codes) => rows.scaled::<false>(codes, ahead),
     }
 }
 
@@ -164,6 +201,18 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
+    /// # Safety
+    /// That of [`multiply`], with no more scales than `DIRECT_SCALES`.
+    #[inline(always)]
+    unsafe fn scaled<const KEYS: bool>(&self, codes: Codes<'_>, ahead: *const i8) {
+        let mut scales = [MaybeUninit::<f32>::uninit(); DIRECT_SCALES];
+        for (to, scales) in scales.chunks_exact_mut(8).zip(codes.scales.as_chunks::<8>().0) {
+            _mm256_storeu_ps(to.as_mut_ptr().cast(), _mm256_cvtph_ps(_mm_loadu_si128(scales.as_ptr().cast())));
+        }
+        self.all(Scaled::<KEYS> { codes: codes.codes.as_ptr(), scales: scales.as_ptr().cast(), ahead });
+        ask_scales(codes, ahead);
+    }
+
     /// # Safety
     /// That of [`multiply`], with `page` as its numbers.
     #[inline(always)]
@@ -205,7 +254,7 @@ impl Rows<'_> {
                 let to = self.to.add(row * self.to_stride + at);
                 let mut sum = if self.add { *to } else { 0.0 };
                 for step in 0..self.product.steps {
-                    sum = page.one(step * width + at).mul_add(*factors.add(step), sum);
+                    sum = page.one(step, at, width).mul_add(*factors.add(step), sum);
                 }
                 *to = sum;
             }
@@ -236,7 +285,7 @@ impl Rows<'_> {
         // Four steps a turn: a loop of 32 turns would be left by a wrong guess each time.
         while step + 4 <= steps {
             for step in step..step + 4 {
-                page.ask(first * steps + step * 8 * EIGHTS);
+                page.ask((first * steps + step * 8 * EIGHTS) * P::BYTES);
                 self.step::<P, SOME, EIGHTS>(page, factors, step, first, &mut sums);
             }
             step += 4;
@@ -262,30 +311,11 @@ impl Rows<'_> {
         sums: &mut [[__m256; EIGHTS]; SOME],
     ) {
         let &Product { width, factor_stride, .. } = self.product;
-        let factors = factors.add(step);
-        let at = step * width + first;
-        // Held in registers is what there is less of, or sums would have to leave them.
-        if SOME < EIGHTS {
-            let mut by = [_mm256_setzero_ps(); SOME];
-            for row in 0..SOME {
-                by[row] = _mm256_broadcast_ss(&*factors.add(row * factor_stride));
-            }
+        let numbers = page.eights::<EIGHTS>(step, first, width);
+        for row in 0..SOME {
+            let factor = _mm256_broadcast_ss(&*factors.add(row * factor_stride + step));
             for eight in 0..EIGHTS {
-                let numbers = page.eight(at + 8 * eight);
-                for row in 0..SOME {
-                    sums[row][eight] = _mm256_fmadd_ps(numbers, by[row], sums[row][eight]);
-                }
-            }
-        } else {
-            let mut numbers = [_mm256_setzero_ps(); EIGHTS];
-            for eight in 0..EIGHTS {
-                numbers[eight] = page.eight(at + 8 * eight);
-            }
-            for row in 0..SOME {
-                let by = _mm256_broadcast_ss(&*factors.add(row * factor_stride));
-                for eight in 0..EIGHTS {
-                    sums[row][eight] = _mm256_fmadd_ps(numbers[eight], by, sums[row][eight]);
-                }
+                sums[row][eight] = _mm256_fmadd_ps(numbers[eight], factor, sums[row][eight]);
             }
         }
     }

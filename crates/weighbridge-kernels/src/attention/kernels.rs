@@ -8,6 +8,8 @@ use crate::tier::Tier;
 
 /// Queries that go by a page at once. For no more than these it is read as it is kept.
 pub(super) const DIRECT: usize = 6;
+/// Where no more scales than these belong to it.
+pub(super) const DIRECT_SCALES: usize = 1024;
 
 /// Those of a tier that the processor has.
 #[derive(Clone, Copy, Debug)]
@@ -35,14 +37,14 @@ impl Kernels {
         Self { tier }
     }
 
-    /// Numbers as float32.
-    pub(super) fn expand(self, numbers: Numbers<'_>, ahead: Numbers<'_>, to: &mut [f32]) {
-        assert_eq!(numbers.len(), to.len(), "there is a place for each number");
+    /// Numbers as float32, `[steps, width]`.
+    pub(super) fn expand(self, numbers: Numbers<'_>, width: usize, ahead: Numbers<'_>, to: &mut [f32]) {
+        assert!(numbers.len() == to.len() && to.len().is_multiple_of(width), "there is a place for each number");
         match self.tier {
             // SAFETY: the processor has the tier, and both are of one length.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::expand(numbers, ahead, to) },
-            _ => scalar::expand(numbers, to),
+            Tier::Avx2 => unsafe { avx2::expand(numbers, width, ahead, to) },
+            _ => scalar::expand(numbers, width, to),
         }
     }
 

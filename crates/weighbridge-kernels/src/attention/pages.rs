@@ -1,8 +1,13 @@
 //! Pages of keys and values.
 
+use std::fmt;
+use std::str::FromStr;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use thiserror::Error;
 
+use super::codes::{self, Codes};
 use crate::packed::Memory;
 
 /// Tokens of a page.
@@ -19,15 +24,50 @@ pub enum KvType {
     F32,
     /// Half-precision floats. What is beyond ± 65,504, the largest of them, becomes that.
     F16,
+    /// Eight bits, with a half-precision scale for each 32 dimensions of a token and head, as in blocks of Q8_0: half
+    /// the memory of `F16`, and answers further from the model's own.
+    Q8_0,
 }
 
+/// A name that is not one of [`KvType::NAMES`].
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("`{0}` is nothing that keys and values are kept as; known: f32, f16, q8_0")]
+pub struct UnknownKvType(pub String);
+
 impl KvType {
-    /// Bytes of a number.
-    pub fn bytes(self) -> usize {
+    /// The names by which configs ask for them.
+    pub const NAMES: [&'static str; 3] = ["f32", "f16", "q8_0"];
+
+    /// Bytes of the keys or the values of one head, of `dim` dimensions, for `tokens` tokens.
+    pub fn bytes(self, dim: usize, tokens: usize) -> usize {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => 4 * dim * tokens,
+            Self::F16 => 2 * dim * tokens,
+            Self::Q8_0 => codes::token_bytes(dim) * tokens,
         }
+    }
+}
+
+impl FromStr for KvType {
+    type Err = UnknownKvType;
+
+    fn from_str(name: &str) -> Result<Self, UnknownKvType> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "q8_0" => Ok(Self::Q8_0),
+            other => Err(UnknownKvType(other.chars().take(32).collect())),
+        }
+    }
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8_0 => "q8_0",
+        })
     }
 }
 
@@ -57,11 +97,13 @@ pub struct PageShape {
 pub(super) enum Numbers<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
+    Keys8(Codes<'a>),
+    Values8(Codes<'a>),
 }
 
 impl PageShape {
     fn head_bytes(self) -> usize {
-        (self.key_dim + self.value_dim) * PAGE_TOKENS * self.kind.bytes()
+        self.kind.bytes(self.key_dim, PAGE_TOKENS) + self.kind.bytes(self.value_dim, PAGE_TOKENS)
     }
 
     /// Bytes of a page.
@@ -110,26 +152,26 @@ impl Pages {
             match kind {
                 KvType::F32 => put(f32s_mut(bytes), place, keys, values, <[f32]>::copy_from_slice),
                 KvType::F16 => put(f16s_mut(bytes), place, keys, values, to_half),
+                KvType::Q8_0 => {
+                    let (key_section, value_section) = bytes.split_at_mut(kind.bytes(key_dim, PAGE_TOKENS));
+                    codes::put_key(key_section, place, keys);
+                    codes::put_value(value_section, place, values);
+                }
             }
         }
     }
 
     /// Keys and values of a head of a page.
     pub(super) fn head(&self, page: usize, head: usize) -> (Numbers<'_>, Numbers<'_>) {
-        let PageShape { heads, key_dim, kind, .. } = self.shape;
+        let PageShape { heads, key_dim, value_dim, kind } = self.shape;
         let size = self.shape.head_bytes();
         let start = (page % SLAB_PAGES * heads + head) * size;
         let bytes = &self.slabs[page / SLAB_PAGES].bytes()[start..start + size];
-        let keys = key_dim * PAGE_TOKENS;
+        let (keys, values) = bytes.split_at(kind.bytes(key_dim, PAGE_TOKENS));
         match kind {
-            KvType::F32 => {
-                let (keys, values) = f32s(bytes).split_at(keys);
-                (Numbers::F32(keys), Numbers::F32(values))
-            }
-            KvType::F16 => {
-                let (keys, values) = f16s(bytes).split_at(keys);
-                (Numbers::F16(keys), Numbers::F16(values))
-            }
+            KvType::F32 => (Numbers::F32(f32s(keys)), Numbers::F32(f32s(values))),
+            KvType::F16 => (Numbers::F16(f16s(keys)), Numbers::F16(f16s(values))),
+            KvType::Q8_0 => (Numbers::Keys8(Codes::of(keys, key_dim)), Numbers::Values8(Codes::of(values, value_dim))),
         }
     }
 }
@@ -161,7 +203,7 @@ fn to_half(to: &mut [f16], from: &[f32]) {
     }
 }
 
-// Memory starts on a cache line and a head is whole lines, so that nothing is cut off in what follows.
+// Memory starts on a cache line, and every section of a page where its numbers may: nothing is cut off in what follows.
 
 fn f32s(bytes: &[u8]) -> &[f32] {
     // SAFETY: any four bytes are a float32.
@@ -173,12 +215,12 @@ fn f32s_mut(bytes: &mut [u8]) -> &mut [f32] {
     unsafe { bytes.align_to_mut() }.1
 }
 
-fn f16s(bytes: &[u8]) -> &[f16] {
+pub(super) fn f16s(bytes: &[u8]) -> &[f16] {
     // SAFETY: any two bytes are a half-precision float.
     unsafe { bytes.align_to() }.1
 }
 
-fn f16s_mut(bytes: &mut [u8]) -> &mut [f16] {
+pub(super) fn f16s_mut(bytes: &mut [u8]) -> &mut [f16] {
     // SAFETY: any two bytes are a half-precision float, and one of those is two bytes.
     unsafe { bytes.align_to_mut() }.1
 }

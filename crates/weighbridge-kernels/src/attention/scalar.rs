@@ -1,5 +1,6 @@
 //! The kernels of attention, plain as their formulas.
 
+use super::codes::{Codes, GROUP};
 use super::kernels::Product;
 use super::pages::Numbers;
 
@@ -8,20 +9,28 @@ impl Numbers<'_> {
         match self {
             Self::F32(numbers) => numbers.len(),
             Self::F16(numbers) => numbers.len(),
+            Self::Keys8(codes) | Self::Values8(codes) => codes.codes.len(),
         }
     }
 
-    pub(super) fn at(self, index: usize) -> f32 {
+    /// The number at `at` of a step, which has `width` of them.
+    pub(super) fn at(self, step: usize, at: usize, width: usize) -> f32 {
+        let index = step * width + at;
+        let scaled = |codes: Codes<'_>, scale: usize| f32::from(codes.codes[index]) * codes.scales[scale].to_f32();
         match self {
             Self::F32(numbers) => numbers[index],
             Self::F16(numbers) => numbers[index].to_f32(),
+            Self::Keys8(codes) => scaled(codes, step / GROUP * width + at),
+            Self::Values8(codes) => scaled(codes, step * width.div_ceil(GROUP) + at / GROUP),
         }
     }
 }
 
-/// Numbers as float32.
-pub(super) fn expand(numbers: Numbers<'_>, to: &mut [f32]) {
-    to.iter_mut().enumerate().for_each(|(index, to)| *to = numbers.at(index));
+/// See [`super::kernels::Kernels::expand`].
+pub(super) fn expand(numbers: Numbers<'_>, width: usize, to: &mut [f32]) {
+    for (step, to) in to.chunks_exact_mut(width).enumerate() {
+        to.iter_mut().enumerate().for_each(|(at, to)| *to = numbers.at(step, at, width));
+    }
 }
 
 /// See [`super::kernels::Kernels::multiply`].
@@ -33,7 +42,7 @@ pub(super) fn multiply(product: &Product<'_>, to: &mut [f32], to_stride: usize, 
             *to = factors
                 .iter()
                 .enumerate()
-                .fold(start, |sum, (step, factor)| product.numbers.at(step * product.width + at).mul_add(*factor, sum));
+                .fold(start, |sum, (step, factor)| product.numbers.at(step, at, product.width).mul_add(*factor, sum));
         }
     }
 }

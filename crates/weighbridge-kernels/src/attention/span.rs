@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::kernels::{DIRECT, Kernels, Product};
+use super::kernels::{DIRECT, DIRECT_SCALES, Kernels, Product};
 use super::pages::Numbers;
 use super::{Job, Look, PAGE_TOKENS, PageShape, Pages, Tile};
 use crate::cpu::Cpu;
@@ -150,7 +150,7 @@ impl Reader<'_> {
         // What is read next: the keys of the next page, and after the last one the values of the first.
         let ahead = if page + 1 < end { self.pages.head(table[page + 1] as usize, self.head).0 } else { values };
         let queries = self.queries_of_page(page);
-        let keys = expand_for(self.kernels, keys, queries.len(), ahead, self.expanded);
+        let keys = expand_for(self.kernels, keys, (PAGE_TOKENS, queries.len()), ahead, self.expanded);
         let product = Product {
             numbers: keys,
             width: PAGE_TOKENS,
@@ -200,7 +200,7 @@ impl Reader<'_> {
             values
         };
         let queries = self.queries_of_page(page);
-        let values = expand_for(self.kernels, values, queries.len(), ahead, self.expanded);
+        let values = expand_for(self.kernels, values, (value_dim, queries.len()), ahead, self.expanded);
         let product = Product {
             numbers: values,
             width: value_dim,
@@ -219,16 +219,20 @@ impl Reader<'_> {
 fn expand_for<'a>(
     kernels: Kernels,
     numbers: Numbers<'a>,
-    queries: usize,
+    (width, queries): (usize, usize),
     ahead: Numbers<'_>,
     to: &'a mut [f32],
 ) -> Numbers<'a> {
     match numbers {
-        Numbers::F16(_) if queries > DIRECT => {
+        Numbers::F32(_) => numbers,
+        Numbers::F16(_) if queries <= DIRECT => numbers,
+        Numbers::Keys8(codes) | Numbers::Values8(codes) if queries <= DIRECT && codes.scales.len() <= DIRECT_SCALES => {
+            numbers
+        }
+        _ => {
             let to = &mut to[..numbers.len()];
-            kernels.expand(numbers, ahead, to);
+            kernels.expand(numbers, width, ahead, to);
             Numbers::F32(to)
         }
-        numbers => numbers,
     }
 }

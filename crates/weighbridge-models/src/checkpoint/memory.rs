@@ -34,7 +34,7 @@ fn kv_bytes_per_token(spec: &DecoderSpec, compute: Compute) -> u64 {
     let Compute::Cpu { precision, .. } = compute else { return spec.kv_bytes_per_token() };
     let has_rows = spec.layers.iter().any(|layer| matches!(layer.mixer, MixerSpec::Latent(_)));
     let numbers = spec.kv_bytes_per_token() / 4 * if has_rows { 2 } else { 1 };
-    numbers * precision.kv_type().bytes() as u64
+    precision.kv_type().bytes(numbers as usize, 1) as u64
 }
 
 fn weight(part: Part, (held, count): (Held, u64), is_repacked: bool) -> u64 {
