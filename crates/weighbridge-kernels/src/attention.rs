@@ -34,6 +34,10 @@ use crate::vector;
 const QUERIES: usize = 96;
 /// With fewer heads of tiles than this for each thread their spans are handed out one by one.
 const SPLIT_BELOW: usize = 16;
+/// But no more spans than the pool takes tasks,
+const SPLIT_TASKS: usize = u16::MAX as usize;
+/// and not where what they gather, which is kept, would take more memory than this: 32 MiB.
+const SPLIT_NUMBERS: usize = 8 << 20;
 
 /// One row that looks at its sequence.
 #[derive(Clone, Copy, Debug)]
@@ -124,9 +128,12 @@ impl Job<'_> {
         let kv_heads = self.pages.shape.heads;
         let whole = tiles.len() * kv_heads;
         let spans = tiles.iter().map(|tile| self.spans(tile).len()).max().unwrap_or(0);
+        let most = tiles.iter().map(|&tile| self.count(tile)).max().unwrap_or(0);
+        let size = Gathered::numbers(most, self.pages.shape.value_dim);
         let threads = self.cpu.pool().threads();
-        if threads > 1 && spans > 1 && whole < SPLIT_BELOW * threads {
-            self.split(tiles, spans, parts);
+        let fits = whole * spans <= SPLIT_TASKS && whole * spans * size <= SPLIT_NUMBERS;
+        if threads > 1 && spans > 1 && whole < SPLIT_BELOW * threads && fits {
+            self.split(tiles, spans, parts.floats(whole * spans * size));
         } else {
             // The last rows of a prompt see the most, so they come first: what ends last is short.
             self.cpu.pool().run(whole, |task| {
@@ -191,12 +198,11 @@ impl Job<'_> {
     }
 
     /// Each span of each head of each tile by itself, then merged: for few rows over many positions.
-    fn split(&self, tiles: &[Tile], spans: usize, parts: &mut Memory) {
+    fn split(&self, tiles: &[Tile], spans: usize, parts: &mut [f32]) {
         let PageShape { heads, value_dim, .. } = self.pages.shape;
-        let most = tiles.iter().map(|&tile| self.count(tile)).max().unwrap_or(0);
-        let size = Gathered::numbers(most, value_dim);
         let whole = tiles.len() * heads;
-        let parts = Shared::new(parts.floats(whole * spans * size));
+        let size = parts.len() / (whole * spans);
+        let parts = Shared::new(parts);
         self.cpu.pool().run(whole * spans, |task| {
             let (tile, head, span) = (tiles[task / spans / heads], task / spans % heads, task % spans);
             let Some(at) = self.spans(&tile).nth(span) else { return };
