@@ -24,7 +24,7 @@ async fn bad_usage_is_told_by_exit_code_2() {
         &["logits", "no-such-model", "--tokens", "1"],
         &["logits", "demo", "--tokens", "1", "--compute", "magic"],
         &["bench", "demo", "--pp", "5000"],
-        &["bench", "demo", "--compute", "cpu", "--precision", "f32", "--kv", "f16"],
+        &["bench", "demo", "--kv", "q3"],
         &["bench", "demo", "--tier", "avx9"],
         &["serve", "--listen", "everywhere"],
         &["models", "inspect", "no-such-model"],

@@ -23,7 +23,7 @@ pub mod threads;
 mod tier;
 pub mod vector;
 
-pub use attention::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape, Pages};
+pub use attention::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape, Pages, UnknownKvType};
 pub use cpu::Cpu;
 pub use limits::Limits;
 pub use map::MappedFile;

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use self::memory::Memory;
+pub(crate) use self::memory::Memory;
 use crate::cpu::Cpu;
 
 /// Outputs of a tile.

@@ -247,22 +247,6 @@ tiered! {
 }
 
 tiered! {
-    /// `x` becomes `exp(x − largest)`; gives the largest and the sum. Of a row of −∞ all become 0, and so is the sum.
-    pub(crate) fn exp_all(cpu: &Cpu, x: &mut [f32]) -> (f32, f32) {
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        let (chunks, tail) = x.as_chunks::<LANES>();
-        for chunk in chunks {
-            lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = if x > *lane { x } else { *lane });
-        }
-        let largest = lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |most, &x| if x > most { x } else { most });
-        // Minus infinity less itself would be no number.
-        let from = if largest == f32::NEG_INFINITY { 0.0 } else { largest };
-        x.iter_mut().for_each(|x| *x = exp(*x - from));
-        (largest, sum(x, |x| x))
-    }
-}
-
-tiered! {
     /// `to = a · to + b · x`.
     pub(crate) fn blend(cpu: &Cpu, to: &mut [f32], a: f32, x: &[f32], b: f32) {
         to.iter_mut().zip(x).for_each(|(to, x)| *to = *to * a + x * b);

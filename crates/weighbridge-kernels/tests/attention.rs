@@ -84,7 +84,11 @@ fn check(shape: PageShape, heads: usize, tokens: usize, window: usize, cap: Opti
     let cpu = Cpu::new(2, None).expect("the best tier is available");
     let rows: Vec<usize> = (tokens.saturating_sub(21)..tokens).collect();
     let found = sequence.attend(&cpu, &rows, window, options);
-    let bound = if shape.kind == KvType::F32 { 2e-5 } else { 2e-2 };
+    let bound = match shape.kind {
+        KvType::F32 => 2e-5,
+        KvType::F16 => 2e-2,
+        KvType::Q8_0 => 5e-2,
+    };
     for (&row, found) in rows.iter().zip(found.chunks_exact(heads * shape.value_dim)) {
         for (found, wanted) in found.iter().zip(sequence.wanted(row, window, options)) {
             assert!((f64::from(*found) - wanted).abs() < bound, "{what}: {found}, not {wanted}");
@@ -100,12 +104,47 @@ fn check(shape: PageShape, heads: usize, tokens: usize, window: usize, cap: Opti
 #[test]
 fn attention_is_right_and_the_same_however_rows_come() {
     let shape = |heads, key_dim, value_dim, kind| PageShape { heads, key_dim, value_dim, kind };
-    for kind in [KvType::F32, KvType::F16] {
+    for kind in [KvType::F32, KvType::F16, KvType::Q8_0] {
         check(shape(1, 8, 8, kind), 1, 1, usize::MAX, None, false);
         check(shape(2, 16, 16, kind), 2, 33, usize::MAX, None, false);
         check(shape(2, 24, 40, kind), 6, 70, 20, Some(2.0), false);
         check(shape(1, 64, 64, kind), 3, 1100, usize::MAX, None, true);
         check(shape(2, 16, 8, kind), 4, 1100, 600, None, false);
         check(shape(1, 20, 12, kind), 5, 530, 40, None, true);
+    }
+}
+
+#[test]
+fn what_half_precision_cannot_hold_becomes_its_largest_number() {
+    let shape = PageShape { heads: 1, key_dim: 8, value_dim: 8, kind: KvType::F16 };
+    let mut pages = Pages::new(shape);
+    pages.grow(1);
+    let values = [7e4, -7e4, f32::MAX, f32::NEG_INFINITY, 65_519.0, 65_504.0, -1.0, 0.0];
+    pages.write(0, 0, &[0.0; 8], &values);
+    let mut to = [f32::NAN; 8];
+    let looks = [Look { table: &[0], seen: (0, 0) }];
+    let options = AttentionOptions { heads: 1, cap: None, sinks: None };
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+        let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+        cpu.attend(&pages, options, &looks, &[1.0; 8], &mut to);
+        assert_eq!(to, [65_504.0, -65_504.0, 65_504.0, -65_504.0, 65_504.0, 65_504.0, -1.0, 0.0]);
+    }
+}
+
+#[test]
+fn what_a_page_held_before_reaches_nobody() {
+    let shape = PageShape { heads: 1, key_dim: 8, value_dim: 8, kind: KvType::F16 };
+    let mut pages = Pages::new(shape);
+    pages.grow(1);
+    // A sequence whose numbers were none gave its page back, and the next one has written one token.
+    (0..PAGE_TOKENS).for_each(|place| pages.write(0, place, &[f32::NAN; 8], &[f32::NAN; 8]));
+    pages.write(0, 0, &[1.0; 8], &[2.0; 8]);
+    let looks = [Look { table: &[0], seen: (0, 0) }];
+    let options = AttentionOptions { heads: 1, cap: None, sinks: None };
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+        let mut to = [f32::NAN; 8];
+        let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+        cpu.attend(&pages, options, &looks, &[1.0; 8], &mut to);
+        assert_eq!(to, [2.0; 8]);
     }
 }

@@ -24,6 +24,8 @@ pub enum Compute {
         precision: Precision,
         /// Which instructions are used; the best that the processor has where none is named.
         tier: Option<Tier>,
+        /// What keys and values are kept as; where nothing is named, what `precision` says.
+        kv: Option<KvType>,
     },
 }
 
@@ -55,7 +57,15 @@ impl Compute {
 
     /// On the kernels with this precision, with the best instructions there are.
     pub fn cpu(precision: Precision) -> Self {
-        Self::Cpu { precision, tier: None }
+        Self::Cpu { precision, tier: None, kv: None }
+    }
+
+    /// What the kernels keep keys and values as.
+    pub(crate) fn kv_type(self) -> KvType {
+        match self {
+            Self::Cpu { precision, kv, .. } => kv.unwrap_or(precision.kv_type()),
+            Self::Float32 | Self::Quantized => KvType::F32,
+        }
     }
 }
 
@@ -72,8 +82,8 @@ impl Precision {
         }
     }
 
-    /// What keys and values are kept as.
-    pub(crate) fn kv_type(self) -> KvType {
+    /// What keys and values are kept as where nothing else is said.
+    fn kv_type(self) -> KvType {
         match self {
             Self::F32 => KvType::F32,
             Self::Exact | Self::Fast => KvType::F16,

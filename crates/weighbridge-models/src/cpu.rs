@@ -20,7 +20,7 @@ mod turns;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use weighbridge_kernels::{Cpu, Limits, PackedMatrix, Pool, Rows as Activations, Tier, TierError, threads};
+use weighbridge_kernels::{Cpu, KvType, Limits, PackedMatrix, Pool, Rows as Activations, Tier, TierError, threads};
 
 use self::layer::Layer;
 use self::norm::Norm;
@@ -30,7 +30,6 @@ use self::turns::Turns;
 use crate::blocks::embedding::Embedding;
 use crate::blocks::rope::Rope;
 use crate::cache::KvCache;
-use crate::compute::Precision;
 use crate::decoder::{self, ComputeError, Rows, Step};
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, Span};
@@ -135,13 +134,13 @@ pub(crate) struct StepRows<'a> {
 
 impl CpuDecoder {
     /// The same decoder on the kernels, where they have all that it needs.
-    pub(crate) fn of(decoder: &decoder::Decoder, cpu: &Cpu, precision: Precision) -> Option<Self> {
+    pub(crate) fn of(decoder: &decoder::Decoder, cpu: &Cpu, kind: KvType) -> Option<Self> {
         let Embedding::Cpu(embedding) = &decoder.embedding else { return None };
         if decoder.rows.is_some() || decoder.ends.is_some() || decoder.hyper.is_some() {
             return None;
         }
         let layers = decoder.layers.iter().map(Layer::of).collect::<Option<Vec<_>>>()?;
-        let shapes = layers.iter().map(|layer| layer.page_shape(precision.kv_type()));
+        let shapes = layers.iter().map(|layer| layer.page_shape(kind));
         Some(Self {
             cpu: cpu.clone(),
             embedding: Arc::clone(embedding),

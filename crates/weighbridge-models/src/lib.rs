@@ -48,5 +48,5 @@ pub use spec::{
     RowIndexSpec, Scoring, Span, StreamsSpec, TemperatureSpec,
 };
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
-pub use weighbridge_kernels::{Limits, Tier, TierError};
+pub use weighbridge_kernels::{KvType, Limits, Tier, TierError, UnknownKvType};
 pub use weights::WeightError;

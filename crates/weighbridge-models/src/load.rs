@@ -48,7 +48,7 @@ pub(crate) fn load(
     let progress = LoadProgress { done_bytes: 0, total_bytes };
     report(progress);
     let cpu = match treatment.compute {
-        Compute::Cpu { precision, tier } => Some((cpu::processors(tier)?, precision)),
+        Compute::Cpu { precision, tier, .. } => Some((cpu::processors(tier)?, precision)),
         _ => None,
     };
     let decoder = Loader { spec, weights, treatment, cpu, report, progress }.decoder()?;
@@ -105,8 +105,8 @@ impl Loader<'_> {
         let spec = self.spec.clone();
         let mut decoder =
             Decoder { spec, embedding, rows, ends, hyper, layers, final_norm, head, ropes, spans, on_cpu: None };
-        if let Some((cpu, precision)) = &self.cpu {
-            decoder.on_cpu = CpuDecoder::of(&decoder, cpu, *precision);
+        if let Some((cpu, _)) = &self.cpu {
+            decoder.on_cpu = CpuDecoder::of(&decoder, cpu, self.treatment.compute.kv_type());
         }
         Ok(decoder)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use weighbridge_models::{AdapterMode, Compute, Precision, QuantizedType, Tier};
+use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType, Tier};
 
 /// A self-hosted inference gateway: one OpenAI API in front of models on this machine and hosted ones, each
 /// request routed by rules on privacy, cost and quality.
@@ -229,6 +229,11 @@ pub(crate) struct WeightsArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) tier: Option<Tier>,
 
+    /// What cpu keeps keys and values as: f32 | f16 | q8_0 (8 bits, a scale for each 32); default: f16, and f32 with the
+    /// precision f32
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) kv: Option<KvType>,
+
     /// Quantise the weights as they load: q8_0 | q6_k | q4_k_m | q4_0
     #[arg(long, value_name = "TYPE", value_parser = parse_blocks)]
     pub(crate) quantize: Option<QuantizedType>,
@@ -303,10 +308,6 @@ pub(crate) struct BenchArguments {
     /// Answer tokens of each of these sequences
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) answer: u32,
-
-    /// What keys and values are kept as: f16 (of exact and fast; with f32 they are in float32)
-    #[arg(long, value_name = "TYPE", value_parser = ["f16"])]
-    pub(crate) kv: Option<String>,
 
     /// Rounds, of which the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]

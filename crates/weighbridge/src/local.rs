@@ -70,18 +70,20 @@ pub(crate) fn with_weights(model: ModelConfig, arguments: &WeightsArguments) -> 
 
 /// How the command line wants a model computed that would be computed so.
 fn computed(path: &ModelPath, compute: Compute, arguments: &WeightsArguments) -> Compute {
-    let (own_precision, own_tier) = match compute {
-        Compute::Cpu { precision, tier } => (Some(precision), tier),
-        _ => (None, None),
+    let (own_precision, own_tier, own_kv) = match compute {
+        Compute::Cpu { precision, tier, kv } => (Some(precision), tier, kv),
+        _ => (None, None, None),
     };
     let on_cpu = Compute::Cpu {
         precision: arguments.precision.or(own_precision).unwrap_or_default(),
         tier: arguments.tier.or(own_tier),
+        kv: arguments.kv.or(own_kv),
     };
+    let is_asked = arguments.precision.is_some() || arguments.tier.is_some() || arguments.kv.is_some();
     match arguments.compute {
         Some(Compute::Cpu { .. }) => on_cpu,
         Some(other) => other,
-        None if own_precision.is_some() || arguments.precision.is_some() || arguments.tier.is_some() => on_cpu,
+        None if own_precision.is_some() || is_asked => on_cpu,
         None => arguments.quantize.map_or(compute, |target| compute_for(path, Some(target))),
     }
 }

@@ -1,182 +1,322 @@
-//! Scores and values of a page with AVX2.
+//! The kernels of attention with AVX2.
 #![expect(unsafe_op_in_unsafe_fn, reason = "every line is an instruction or a load within slices, by one promise")]
 #![expect(clippy::needless_range_loop, reason = "loops over registers, which an iterator would take the address of")]
 
+mod expand;
+
 use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
 
 use half::f16;
 
-use super::{Numbers, PAGE_TOKENS, QUERIES};
+pub(super) use self::expand::expand;
+use self::expand::{ask, ask_scales, codes_of};
+use super::codes::{Codes, GROUP};
+use super::kernels::{DIRECT, DIRECT_SCALES, Product};
+use super::pages::Numbers;
+use super::{scalar, softmax};
 
 /// # Safety
-/// The processor has AVX2 and F16C, and both slices are of one length.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn expand(numbers: &[f16], to: &mut [f32]) {
-    let (blocks, tail) = numbers.as_chunks::<8>();
-    let (places, tail_places) = to.as_chunks_mut::<8>();
-    for (block, place) in blocks.iter().zip(places) {
-        _mm256_storeu_ps(place.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(block.as_ptr().cast())));
-    }
-    tail_places.iter_mut().zip(tail).for_each(|(to, x)| *to = x.to_f32());
+/// The processor has AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn exponentials(scores: &mut [f32]) -> (f32, f32) {
+    softmax::exponentials(scores)
 }
 
-/// What numbers are kept as, eight at a time.
-trait Kept: Copy {
+impl Numbers<'_> {
+    fn start(self) -> *const i8 {
+        match self {
+            Self::F32(numbers) => numbers.as_ptr().cast(),
+            Self::F16(numbers) => numbers.as_ptr().cast(),
+            Self::Keys8(codes) | Self::Values8(codes) => codes.codes.as_ptr(),
+        }
+    }
+}
+
+/// Numbers of a page, some eights at a time.
+trait Page: Copy {
+    /// Bytes of one.
+    const BYTES: usize;
+
+    /// Eights of a step, which has `width` numbers, from its number `first` on: a multiple of what is asked for.
+    ///
     /// # Safety
-    /// There are eight numbers from `at` on, and the processor has AVX and F16C.
-    unsafe fn eight(self, at: usize) -> __m256;
+    /// There are so many, and the processor has AVX2 and F16C.
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS];
 
     /// One number.
-    fn one(self, at: usize) -> f32;
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32;
+
+    /// Asks for what stands at this byte of the page that is read next.
+    fn ask(self, byte: usize);
 }
 
-impl Kept for &[f32] {
+/// A page that is in the cache.
+#[derive(Clone, Copy)]
+struct Near(*const f32);
+
+/// A page of floats that comes from memory, and where the next one is.
+#[derive(Clone, Copy)]
+struct Far<T> {
+    numbers: *const T,
+    ahead: *const i8,
+}
+
+/// The same of codes, whose scales were widened.
+#[derive(Clone, Copy)]
+struct Scaled<const KEYS: bool> {
+    codes: *const i8,
+    scales: *const f32,
+    ahead: *const i8,
+}
+
+impl Page for Near {
+    const BYTES: usize = 4;
+
     #[inline(always)]
-    unsafe fn eight(self, at: usize) -> __m256 {
-        debug_assert!(at + 8 <= self.len());
-        _mm256_loadu_ps(self.as_ptr().add(at))
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        Far { numbers: self.0, ahead: std::ptr::null() }.eights(step, first, width)
     }
 
     #[inline(always)]
-    fn one(self, at: usize) -> f32 {
-        self[at]
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        *self.0.add(step * width + at)
+    }
+
+    #[inline(always)]
+    fn ask(self, _byte: usize) {}
+}
+
+impl Page for Far<f32> {
+    const BYTES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        let mut eights = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            eights[eight] = _mm256_loadu_ps(self.numbers.add(step * width + first + 8 * eight));
+        }
+        eights
+    }
+
+    #[inline(always)]
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        *self.numbers.add(step * width + at)
+    }
+
+    #[inline(always)]
+    fn ask(self, byte: usize) {
+        ask(self.ahead, byte);
     }
 }
 
-impl Kept for &[f16] {
+impl Page for Far<f16> {
+    const BYTES: usize = 2;
+
     #[inline(always)]
-    unsafe fn eight(self, at: usize) -> __m256 {
-        debug_assert!(at + 8 <= self.len());
-        _mm256_cvtph_ps(_mm_loadu_si128(self.as_ptr().add(at).cast()))
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        let mut eights = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            let numbers = self.numbers.add(step * width + first + 8 * eight);
+            eights[eight] = _mm256_cvtph_ps(_mm_loadu_si128(numbers.cast()));
+        }
+        eights
     }
 
     #[inline(always)]
-    fn one(self, at: usize) -> f32 {
-        self[at].to_f32()
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        (*self.numbers.add(step * width + at)).to_f32()
+    }
+
+    #[inline(always)]
+    fn ask(self, byte: usize) {
+        ask(self.ahead, byte);
     }
 }
 
-/// The scores of the first `some` queries.
+impl<const KEYS: bool> Scaled<KEYS> {
+    /// Where the scale of a number stands; those of a step's tokens stand together, and those of a token's groups.
+    #[inline(always)]
+    fn scale(step: usize, at: usize, width: usize) -> usize {
+        if KEYS { step / GROUP * width + at } else { step * width.div_ceil(GROUP) + at / GROUP }
+    }
+}
+
+impl<const KEYS: bool> Page for Scaled<KEYS> {
+    const BYTES: usize = 1;
+
+    #[inline(always)]
+    unsafe fn eights<const EIGHTS: usize>(self, step: usize, first: usize, width: usize) -> [__m256; EIGHTS] {
+        let scales = self.scales.add(Self::scale(step, first, width));
+        let of_group = _mm256_broadcast_ss(&*scales);
+        let mut eights = [_mm256_setzero_ps(); EIGHTS];
+        for eight in 0..EIGHTS {
+            let by = if KEYS { _mm256_loadu_ps(scales.add(8 * eight)) } else { of_group };
+            eights[eight] = _mm256_mul_ps(codes_of(self.codes.add(step * width + first + 8 * eight)), by);
+        }
+        eights
+    }
+
+    #[inline(always)]
+    unsafe fn one(self, step: usize, at: usize, width: usize) -> f32 {
+        f32::from(*self.codes.add(step * width + at)) * *self.scales.add(Self::scale(step, at, width))
+    }
+
+    #[inline(always)]
+    fn ask(self, byte: usize) {
+        ask(self.ahead, byte);
+    }
+}
+
+/// See [`super::kernels::Kernels::multiply`].
 ///
 /// # Safety
-/// The processor has AVX2, FMA and F16C; there are `PAGE_TOKENS` keys for each number of a query, and queries are of
-/// one length.
+/// The processor has AVX2, FMA and F16C; there are numbers for each step, factors for each row and step, and places for
+/// each row.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn scores(
-    keys: Numbers<'_>,
-    queries: [&[f32]; QUERIES],
-    some: usize,
-    to: &mut [[f32; PAGE_TOKENS]; QUERIES],
-) {
-    match (keys, some) {
-        (Numbers::F32(keys), 1) => scores_of::<_, 1, 4>(keys, queries, to),
-        (Numbers::F32(keys), 2) => scores_of::<_, 2, 4>(keys, queries, to),
-        (Numbers::F32(keys), _) => scores_of::<_, QUERIES, 2>(keys, queries, to),
-        (Numbers::F16(keys), 1) => scores_of::<_, 1, 4>(keys, queries, to),
-        (Numbers::F16(keys), 2) => scores_of::<_, 2, 4>(keys, queries, to),
-        (Numbers::F16(keys), _) => scores_of::<_, QUERIES, 2>(keys, queries, to),
+pub(super) unsafe fn multiply(product: &Product<'_>, to: &mut [f32], to_stride: usize, add: bool) {
+    let rows = Rows { product, to: to.as_mut_ptr(), to_stride, add };
+    let ahead = product.ahead.start();
+    match product.numbers {
+        Numbers::F32(numbers) if product.count > DIRECT => rows.all(Near(numbers.as_ptr())),
+        Numbers::F32(numbers) => rows.all(Far { numbers: numbers.as_ptr(), ahead }),
+        Numbers::F16(numbers) => rows.all(Far { numbers: numbers.as_ptr(), ahead }),
+        Numbers::Keys8(codes) | Numbers::Values8(codes) if codes.scales.len() > DIRECT_SCALES => {
+            scalar::multiply(product, to, to_stride, add);
+        }
+        Numbers::Keys8(codes) => rows.scaled::<true>(codes, ahead),
+        Numbers::Values8(codes) => rows.scaled::<false>(codes, ahead),
     }
 }
 
-/// `SOME` queries and `EIGHTS` times eight tokens at a time.
-#[inline(always)]
-unsafe fn scores_of<K: Kept, const SOME: usize, const EIGHTS: usize>(
-    kept: K,
-    queries: [&[f32]; QUERIES],
-    to: &mut [[f32; PAGE_TOKENS]; QUERIES],
-) {
-    for first in (0..PAGE_TOKENS).step_by(8 * EIGHTS) {
-        let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
-        for at in 0..queries[0].len() {
-            let mut keys = [_mm256_setzero_ps(); EIGHTS];
-            for eight in 0..EIGHTS {
-                keys[eight] = kept.eight(at * PAGE_TOKENS + first + 8 * eight);
+/// A product and its place.
+struct Rows<'a> {
+    product: &'a Product<'a>,
+    to: *mut f32,
+    to_stride: usize,
+    add: bool,
+}
+
+impl Rows<'_> {
+    /// # Safety
+    /// That of [`multiply`], with no more scales than `DIRECT_SCALES`.
+    #[inline(always)]
+    unsafe fn scaled<const KEYS: bool>(&self, codes: Codes<'_>, ahead: *const i8) {
+        let mut scales = [MaybeUninit::<f32>::uninit(); DIRECT_SCALES];
+        for (to, scales) in scales.chunks_exact_mut(8).zip(codes.scales.as_chunks::<8>().0) {
+            _mm256_storeu_ps(to.as_mut_ptr().cast(), _mm256_cvtph_ps(_mm_loadu_si128(scales.as_ptr().cast())));
+        }
+        self.all(Scaled::<KEYS> { codes: codes.codes.as_ptr(), scales: scales.as_ptr().cast(), ahead });
+        ask_scales(codes, ahead);
+    }
+
+    /// # Safety
+    /// That of [`multiply`], with `page` as its numbers.
+    #[inline(always)]
+    unsafe fn all<P: Page>(&self, page: P) {
+        let mut row = 0;
+        while row + DIRECT <= self.product.count {
+            self.some::<P, DIRECT, 2>(page, row);
+            row += DIRECT;
+        }
+        match self.product.count - row {
+            1 => self.some::<P, 1, 4>(page, row),
+            2 => self.some::<P, 2, 4>(page, row),
+            3 => self.some::<P, 3, 2>(page, row),
+            4 => self.some::<P, 4, 2>(page, row),
+            5 => self.some::<P, 5, 2>(page, row),
+            _ => {}
+        }
+    }
+
+    /// `SOME` rows from `row` on, `EIGHTS` times eight numbers at a time.
+    ///
+    /// # Safety
+    /// As above, and there are so many rows.
+    #[inline(always)]
+    unsafe fn some<P: Page, const SOME: usize, const EIGHTS: usize>(&self, page: P, row: usize) {
+        let width = self.product.width;
+        let mut first = 0;
+        while first + 8 * EIGHTS <= width {
+            self.block::<P, SOME, EIGHTS>(page, row, first);
+            first += 8 * EIGHTS;
+        }
+        while first + 8 <= width {
+            self.block::<P, SOME, 1>(page, row, first);
+            first += 8;
+        }
+        for at in first..width {
+            for row in row..row + SOME {
+                let factors = self.factors(row);
+                let to = self.to.add(row * self.to_stride + at);
+                let mut sum = if self.add { *to } else { 0.0 };
+                for step in 0..self.product.steps {
+                    sum = page.one(step, at, width).mul_add(*factors.add(step), sum);
+                }
+                *to = sum;
             }
-            for query in 0..SOME {
-                let x = _mm256_set1_ps(*queries[query].get_unchecked(at));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn factors(&self, row: usize) -> *const f32 {
+        self.product.factors.as_ptr().add(row * self.product.factor_stride)
+    }
+
+    /// # Safety
+    /// As above, and there are so many numbers from `first` on in each row.
+    #[inline(always)]
+    unsafe fn block<P: Page, const SOME: usize, const EIGHTS: usize>(&self, page: P, row: usize, first: usize) {
+        let steps = self.product.steps;
+        let factors = self.factors(row);
+        let to = self.to.add(row * self.to_stride + first);
+        let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
+        if self.add {
+            for row in 0..SOME {
                 for eight in 0..EIGHTS {
-                    sums[query][eight] = _mm256_fmadd_ps(keys[eight], x, sums[query][eight]);
+                    sums[row][eight] = _mm256_loadu_ps(to.add(row * self.to_stride + 8 * eight));
                 }
             }
         }
-        for query in 0..SOME {
+        let mut step = 0;
+        // Four steps a turn: a loop of 32 turns would be left by a wrong guess each time.
+        while step + 4 <= steps {
+            for step in step..step + 4 {
+                page.ask((first * steps + step * 8 * EIGHTS) * P::BYTES);
+                self.step::<P, SOME, EIGHTS>(page, factors, step, first, &mut sums);
+            }
+            step += 4;
+        }
+        while step < steps {
+            self.step::<P, SOME, EIGHTS>(page, factors, step, first, &mut sums);
+            step += 1;
+        }
+        for row in 0..SOME {
             for eight in 0..EIGHTS {
-                _mm256_storeu_ps(to[query].as_mut_ptr().add(first + 8 * eight), sums[query][eight]);
+                _mm256_storeu_ps(to.add(row * self.to_stride + 8 * eight), sums[row][eight]);
             }
         }
     }
-}
 
-/// Adds what queries take from the values of a page; `to` is `[queries, value_dim]`.
-///
-/// # Safety
-/// The processor has AVX2, FMA and F16C; there are `PAGE_TOKENS` rows of `value_dim` values, and so many shares each.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn values(values: Numbers<'_>, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
-    match (values, to.len() / value_dim) {
-        (Numbers::F32(values), 1) => values_of::<_, 1>(values, shares, value_dim, to),
-        (Numbers::F32(values), 2) => values_of::<_, 2>(values, shares, value_dim, to),
-        (Numbers::F32(values), 3) => values_of::<_, 3>(values, shares, value_dim, to),
-        (Numbers::F32(values), _) => values_of::<_, 4>(values, shares, value_dim, to),
-        (Numbers::F16(values), 1) => values_of::<_, 1>(values, shares, value_dim, to),
-        (Numbers::F16(values), 2) => values_of::<_, 2>(values, shares, value_dim, to),
-        (Numbers::F16(values), 3) => values_of::<_, 3>(values, shares, value_dim, to),
-        (Numbers::F16(values), _) => values_of::<_, 4>(values, shares, value_dim, to),
-    }
-}
-
-#[inline(always)]
-unsafe fn values_of<K: Kept, const SOME: usize>(kept: K, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
-    let mut first = 0;
-    while first + 16 <= value_dim {
-        values_block::<K, SOME, 2>(kept, shares, value_dim, first, to);
-        first += 16;
-    }
-    while first + 8 <= value_dim {
-        values_block::<K, SOME, 1>(kept, shares, value_dim, first, to);
-        first += 8;
-    }
-    for at in first..value_dim {
-        for query in 0..SOME {
-            let mut sum = to[query * value_dim + at];
-            for (token, share) in shares[query].iter().enumerate() {
-                sum = kept.one(token * value_dim + at).mul_add(*share, sum);
-            }
-            to[query * value_dim + at] = sum;
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn values_block<K: Kept, const SOME: usize, const EIGHTS: usize>(
-    kept: K,
-    shares: [&[f32]; QUERIES],
-    value_dim: usize,
-    first: usize,
-    to: &mut [f32],
-) {
-    let to = to.as_mut_ptr();
-    let mut sums = [[_mm256_setzero_ps(); EIGHTS]; SOME];
-    for query in 0..SOME {
-        for eight in 0..EIGHTS {
-            sums[query][eight] = _mm256_loadu_ps(to.add(query * value_dim + first + 8 * eight));
-        }
-    }
-    for token in 0..PAGE_TOKENS {
-        let mut values = [_mm256_setzero_ps(); EIGHTS];
-        for eight in 0..EIGHTS {
-            values[eight] = kept.eight(token * value_dim + first + 8 * eight);
-        }
-        for query in 0..SOME {
-            let share = _mm256_set1_ps(*shares[query].get_unchecked(token));
+    #[inline(always)]
+    unsafe fn step<P: Page, const SOME: usize, const EIGHTS: usize>(
+        &self,
+        page: P,
+        factors: *const f32,
+        step: usize,
+        first: usize,
+        sums: &mut [[__m256; EIGHTS]; SOME],
+    ) {
+        let &Product { width, factor_stride, .. } = self.product;
+        let numbers = page.eights::<EIGHTS>(step, first, width);
+        for row in 0..SOME {
+            let factor = _mm256_broadcast_ss(&*factors.add(row * factor_stride + step));
             for eight in 0..EIGHTS {
-                sums[query][eight] = _mm256_fmadd_ps(values[eight], share, sums[query][eight]);
+                sums[row][eight] = _mm256_fmadd_ps(numbers[eight], factor, sums[row][eight]);
             }
-        }
-    }
-    for query in 0..SOME {
-        for eight in 0..EIGHTS {
-            _mm256_storeu_ps(to.add(query * value_dim + first + 8 * eight), sums[query][eight]);
         }
     }
 }

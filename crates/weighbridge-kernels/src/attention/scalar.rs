@@ -1,37 +1,48 @@
-//! Scores and values of a page, plain as their formulas.
+//! The kernels of attention, plain as their formulas.
 
-use super::{Numbers, PAGE_TOKENS, QUERIES};
+use super::codes::{Codes, GROUP};
+use super::kernels::Product;
+use super::pages::Numbers;
 
 impl Numbers<'_> {
-    pub(super) fn at(self, index: usize) -> f32 {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::F32(numbers) => numbers.len(),
+            Self::F16(numbers) => numbers.len(),
+            Self::Keys8(codes) | Self::Values8(codes) => codes.codes.len(),
+        }
+    }
+
+    /// The number at `at` of a step, which has `width` of them.
+    pub(super) fn at(self, step: usize, at: usize, width: usize) -> f32 {
+        let index = step * width + at;
+        let scaled = |codes: Codes<'_>, scale: usize| f32::from(codes.codes[index]) * codes.scales[scale].to_f32();
         match self {
             Self::F32(numbers) => numbers[index],
             Self::F16(numbers) => numbers[index].to_f32(),
+            Self::Keys8(codes) => scaled(codes, step / GROUP * width + at),
+            Self::Values8(codes) => scaled(codes, step * width.div_ceil(GROUP) + at / GROUP),
         }
     }
 }
 
-/// The scores of the first `some` queries.
-pub(super) fn scores(
-    keys: Numbers<'_>,
-    queries: [&[f32]; QUERIES],
-    some: usize,
-    to: &mut [[f32; PAGE_TOKENS]; QUERIES],
-) {
-    for (query, to) in queries.iter().zip(to).take(some) {
-        for (token, to) in to.iter_mut().enumerate() {
-            let products = query.iter().enumerate();
-            *to = products.fold(0.0, |sum, (at, x)| keys.at(at * PAGE_TOKENS + token).mul_add(*x, sum));
-        }
+/// See [`super::kernels::Kernels::expand`].
+pub(super) fn expand(numbers: Numbers<'_>, width: usize, to: &mut [f32]) {
+    for (step, to) in to.chunks_exact_mut(width).enumerate() {
+        to.iter_mut().enumerate().for_each(|(at, to)| *to = numbers.at(step, at, width));
     }
 }
 
-/// Adds what queries take from the values of a page; `to` is `[queries, value_dim]`.
-pub(super) fn values(values: Numbers<'_>, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
-    for (shares, to) in shares.iter().zip(to.chunks_exact_mut(value_dim)) {
-        for (at, to) in to.iter_mut().enumerate() {
-            let products = shares.iter().enumerate();
-            *to = products.fold(*to, |sum, (token, share)| values.at(token * value_dim + at).mul_add(*share, sum));
+/// See [`super::kernels::Kernels::multiply`].
+pub(super) fn multiply(product: &Product<'_>, to: &mut [f32], to_stride: usize, add: bool) {
+    for row in 0..product.count {
+        let factors = &product.factors[row * product.factor_stride..][..product.steps];
+        for (at, to) in to[row * to_stride..][..product.width].iter_mut().enumerate() {
+            let start = if add { *to } else { 0.0 };
+            *to = factors
+                .iter()
+                .enumerate()
+                .fold(start, |sum, (step, factor)| product.numbers.at(step, at, product.width).mul_add(*factor, sum));
         }
     }
 }

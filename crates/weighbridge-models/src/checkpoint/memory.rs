@@ -29,12 +29,14 @@ pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, treatment: &Treatmen
         + workspace(spec, u64::from(context))
 }
 
-/// Of keys and values. The kernels keep them in half precision unless they compute in float32, and of latent rows both.
+/// Of keys and values. The kernels keep them as they are told to, and of latent rows both.
 fn kv_bytes_per_token(spec: &DecoderSpec, compute: Compute) -> u64 {
-    let Compute::Cpu { precision, .. } = compute else { return spec.kv_bytes_per_token() };
+    if !matches!(compute, Compute::Cpu { .. }) {
+        return spec.kv_bytes_per_token();
+    }
     let has_rows = spec.layers.iter().any(|layer| matches!(layer.mixer, MixerSpec::Latent(_)));
     let numbers = spec.kv_bytes_per_token() / 4 * if has_rows { 2 } else { 1 };
-    numbers * precision.kv_type().bytes() as u64
+    compute.kv_type().bytes(numbers as usize, 1) as u64
 }
 
 fn weight(part: Part, (held, count): (Held, u64), is_repacked: bool) -> u64 {

@@ -56,7 +56,7 @@ fn check(what: &str, checkpoint: &Checkpoint, precision: Precision) -> Outcome {
         assert_eq!(&alone(&decoder, tokens, 1)?, whole, "{what}, {precision:?}: token by token");
     }
     assert_eq!(together(&decoder, &sequences, &[7, 1, 64, 1, 9])?, whole, "{what}, {precision:?}: in a batch");
-    let plain = load(checkpoint, Compute::Cpu { precision, tier: Some(Tier::Scalar) })?;
+    let plain = load(checkpoint, Compute::Cpu { precision, tier: Some(Tier::Scalar), kv: None })?;
     assert_eq!(alone(&plain, &sequences[2], 41)?, whole[2], "{what}, {precision:?}: on the scalar tier");
     Ok(())
 }

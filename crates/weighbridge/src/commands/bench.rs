@@ -7,7 +7,7 @@ mod report;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use weighbridge_models::{Compute, Decoder, Precision, limits, use_threads};
+use weighbridge_models::{Decoder, limits, use_threads};
 
 use self::measure::{Bench, Work};
 use self::report::Report;
@@ -23,10 +23,6 @@ pub(crate) fn run(source: &Source, arguments: &BenchArguments) -> Result<(), Fai
         let _ = use_threads(threads as usize);
     }
     let model = local::with_weights(local::find(&arguments.model, source)?, &arguments.weights);
-    if let (Some(kv), Compute::Cpu { precision: Precision::F32, .. }) = (&arguments.kv, model.compute) {
-        let problem = format!("--kv {kv} is not what f32 keeps: ask for --precision exact or fast, or leave it out");
-        return Err(Failure::usage(problem));
-    }
     let works = works(arguments);
     let checkpoint = local::open_model(&model)?;
     let context = works.iter().map(Work::tokens).max().unwrap_or(0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, NanoUsd};
-use weighbridge_models::{AdapterMode, Compute, Precision, QuantizedType};
+use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
 
 use super::HubConfig;
@@ -67,6 +67,7 @@ pub(super) struct Model {
     pub(super) path: Option<Located<String>>,
     pub(super) compute: Option<Compute>,
     pub(super) precision: Option<Precision>,
+    pub(super) kv: Option<KvType>,
     pub(super) quantize: Option<QuantizedType>,
     pub(super) adapter: Option<Located<String>>,
     pub(super) adapter_mode: Option<AdapterMode>,
@@ -232,6 +233,7 @@ impl Model {
             path: table.required_text("path"),
             compute: table.word("compute", &Compute::NAMES, |word| word.parse().ok()),
             precision: table.word("precision", &Precision::NAMES, |word| word.parse().ok()),
+            kv: table.word("kv", &KvType::NAMES, |word| word.parse().ok()),
             quantize: table.word("quantize", &QuantizedType::BLOCKS, blocks),
             adapter: table.text("adapter"),
             adapter_mode: table.word("adapter_mode", &AdapterMode::NAMES, |word| word.parse().ok()),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use weighbridge_backend::{BackendId, Capability, DataClass, Dialect, Offer, Price};
 use weighbridge_gateway::{CallerKey, Callers, KeyHash, Limits};
 use weighbridge_hub::{NotASource, Source};
-use weighbridge_models::Compute;
+use weighbridge_models::{Compute, Tier};
 use weighbridge_policy::{CallerFacts, Known};
 use weighbridge_providers::{ProviderOptions, Secret};
 
@@ -198,21 +198,28 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
 
 fn resolve_compute(model: &raw::Model, path: &ModelPath, reader: &Reader<'_>) -> Compute {
     let compute = model.compute.unwrap_or_else(|| local::compute_for(path, model.quantize));
-    match (compute, model.precision) {
-        (Compute::Cpu { tier, .. }, Some(precision)) => Compute::Cpu { precision, tier },
-        (other, Some(precision)) if model.compute.is_some() => {
+    // What is said of `cpu` asks for it, unless another is named.
+    let asks = model.precision.is_some() || model.kv.is_some();
+    match compute {
+        Compute::Cpu { tier, .. } => on_cpu(model, path, tier),
+        _ if asks && model.compute.is_none() => on_cpu(model, path, None),
+        other => {
+            let precision = model.precision.map(|precision| format!("precision = \"{precision}\""));
+            let kv = model.kv.map(|kv| format!("kv = \"{kv}\""));
             if let Some(name) = &model.name {
-                let help = Some("leave one of the two out".to_owned());
-                let message =
-                    format!("precision = \"{precision}\" is of compute = \"cpu\", and this model has \"{other}\"");
-                reader.mistake(&name.place, message, help);
+                for setting in precision.into_iter().chain(kv) {
+                    let message = format!("{setting} is of compute = \"cpu\", and this model has \"{other}\"");
+                    reader.mistake(&name.place, message, Some("leave one of the two out".to_owned()));
+                }
             }
             other
         }
-        (_, Some(precision)) => Compute::cpu(precision),
-        (Compute::Cpu { tier, .. }, None) => Compute::Cpu { precision: local::precision_for(path), tier },
-        (compute, None) => compute,
     }
+}
+
+fn on_cpu(model: &raw::Model, path: &ModelPath, tier: Option<Tier>) -> Compute {
+    let precision = model.precision.unwrap_or_else(|| local::precision_for(path));
+    Compute::Cpu { precision, tier, kv: model.kv }
 }
 
 fn resolve_adapter(model: &raw::Model, reader: &Reader<'_>) -> Option<AdapterConfig> {

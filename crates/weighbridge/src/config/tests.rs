@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use weighbridge_models::Precision;
+use weighbridge_models::{KvType, Precision};
 
 use super::*;
 use crate::local;
@@ -66,6 +66,13 @@ fn a_model_is_computed_as_the_config_says() {
     assert_eq!(compute("compute = \"cpu\"\nprecision = \"exact\"\n"), Compute::cpu(Precision::Exact));
     assert_eq!(compute("compute = \"cpu\"\nprecision = \"f32\"\n"), Compute::cpu(Precision::F32));
     assert_eq!(compute("precision = \"fast\"\n"), Compute::cpu(Precision::Fast));
+    let kept = |precision, kv| Compute::Cpu { precision, tier: None, kv: Some(kv) };
+    assert_eq!(compute("kv = \"q8_0\"\n"), kept(Precision::F32, KvType::Q8_0));
+    assert_eq!(compute("precision = \"fast\"\nkv = \"f16\"\n"), kept(Precision::Fast, KvType::F16));
+    check_mistakes(
+        &format!("{DEMO}compute = \"float32\"\nkv = \"q8_0\"\n"),
+        &[(2, "models[0].name", "kv = \"q8_0\" is of compute = \"cpu\"")],
+    );
     check_mistakes(
         &format!("{DEMO}compute = \"quantized\"\nprecision = \"fast\"\n"),
         &[(2, "models[0].name", "is of compute = \"cpu\"")],

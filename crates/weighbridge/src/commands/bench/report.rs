@@ -53,9 +53,10 @@ impl Report {
             Measured { work: work.to_string(), rates, median, share }
         });
         let computation = match model.compute {
-            Compute::Cpu { precision, tier } => {
+            Compute::Cpu { precision, tier, kv } => {
                 let tier = tier.map_or_else(|| "best".to_owned(), |tier| tier.to_string());
-                format!("cpu, {precision}, {tier} tier")
+                let kv = kv.map(|kv| format!(", keys and values in {kv}")).unwrap_or_default();
+                format!("cpu, {precision}, {tier} tier{kv}")
             }
             other => other.to_string(),
         };
