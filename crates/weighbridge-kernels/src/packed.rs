@@ -6,6 +6,7 @@
 //! byte-product instructions take. Four-bit codes share bytes: the first four inputs below, the next four above.
 
 mod blocks;
+mod lanes;
 mod memory;
 
 use std::ops::Range;
@@ -84,6 +85,24 @@ pub struct PackedMatrix {
 }
 
 impl Layout {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Mxfp4,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+    ];
+
     /// Numbers of one block in a file.
     pub fn block(self) -> usize {
         self.record().inputs
@@ -165,14 +184,16 @@ impl PackedMatrix {
         let places = Shared::new(memory.bytes_mut());
         // Tasks of several tiles: a pool takes 65,535 tasks at most, and a task should be worth its handing out.
         let at_once = tiles.div_ceil(4096).max(1);
+        let no_row = vec![0; row_bytes];
         cpu.pool().run(tiles.div_ceil(at_once), |task| {
             for tile in task * at_once..tiles.min((task + 1) * at_once) {
                 // SAFETY: tiles do not overlap, and each is packed by one task.
                 let place = unsafe { places.part(tile * tile_bytes..tile * tile_bytes + records * record.bytes) };
-                let rows = tile * LANES..outputs.min((tile + 1) * LANES);
-                let of_row = |lane: usize| rows.clone().nth(lane).map(|row| &bytes[row * row_bytes..][..row_bytes]);
-                let rows: [Option<&[u8]>; LANES] = std::array::from_fn(of_row);
-                blocks::pack_tile(layout, &rows, place.chunks_exact_mut(record.bytes));
+                let mut rows = [no_row.as_slice(); LANES];
+                for (row, output) in rows.iter_mut().zip(tile * LANES..outputs) {
+                    *row = &bytes[output * row_bytes..][..row_bytes];
+                }
+                blocks::pack_tile(cpu.tier(), layout, &rows, place);
             }
         });
         Ok(Self { layout, outputs, inputs, tile_bytes, memory })
