@@ -263,6 +263,8 @@ impl Weights {
     ) -> Result<Option<(PackedMatrix, u64)>, WeightError> {
         let stored = self.find(part, spec)?;
         let packed = stored.for_kernels(cpu).map_err(|source| self.failed(part, source))?;
+        // Its copy is there: both at once are held of one matrix alone, not of the model.
+        stored.bytes.release_part(stored.range.clone());
         Ok(packed.map(|packed| (packed, stored.range.len() as u64)))
     }
 
