@@ -18,6 +18,8 @@ use crate::cpu::Cpu;
 
 /// Outputs of a tile.
 pub(crate) const LANES: usize = 16;
+/// A huge page of x86 and of most others.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// How a matrix is packed. The block formats are those of GGUF, number for number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,8 +184,10 @@ impl PackedMatrix {
         let tiles = outputs.div_ceil(LANES);
         let mut memory = Memory::zeros(tiles * tile_bytes);
         let places = Shared::new(memory.bytes_mut());
-        // Tasks of several tiles: a pool takes 65,535 tasks at most, and a task should be worth its handing out.
-        let at_once = tiles.div_ceil(4096).max(1);
+        // Tasks of a huge page, so that it is made by one thread: two that meet a new one both make it, and one is
+        // thrown away. Of a small matrix there are as many tasks as let threads share it evenly.
+        let at_once = (HUGE_PAGE_BYTES / tile_bytes.max(1)).min(tiles / (4 * cpu.pool().threads())).max(1);
+        let at_once = at_once.max(tiles.div_ceil(60_000));
         let no_row = vec![0; row_bytes];
         cpu.pool().run(tiles.div_ceil(at_once), |task| {
             for tile in task * at_once..tiles.min((task + 1) * at_once) {
