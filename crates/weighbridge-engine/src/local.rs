@@ -1,6 +1,7 @@
 //! A local model as a backend.
 
 use std::collections::BTreeSet;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -80,12 +81,18 @@ impl LocalModel {
 
 /// Loads a model: its two sides, with no thread between them yet.
 fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<(Desk, Engine), LoadError> {
-    let (offer, prompter) = front(options)?;
     let checkpoint = &options.checkpoint;
+    options.served_context()?;
     for (kind, weights) in checkpoint.expanded(options.compute) {
         tracing::warn!(model = options.id.as_str(), kind, weights, "cannot be computed packed: expanded to float32");
     }
-    let decoder = checkpoint.load(options.compute, progress)?;
+    // A large vocabulary takes one thread as long as the weights take all of them, so neither waits for the other.
+    let (front, decoder) = std::thread::scope(|scope| {
+        let front = scope.spawn(|| front(options));
+        let decoder = checkpoint.load(options.compute, progress);
+        (front.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
+    });
+    let ((offer, prompter), decoder) = (front?, decoder?);
 
     let (inbox, messages) = channel();
     let life = Arc::new(Life::default());

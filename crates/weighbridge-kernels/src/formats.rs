@@ -12,9 +12,9 @@ use half::f16;
 use crate::packed::LANES;
 
 /// Values of IQ4_NL and IQ4_XS: denser around zero, as weights are.
-pub(crate) const UNEVEN: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+pub const UNEVEN: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 /// The four-bit floats (E2M1) of the OCP Microscaling Formats specification 1.0, doubled to be whole, plus 12.
-pub(crate) const FLOATS: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+pub const FLOATS: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
 
 /// A block format. A step is a run of inputs that share a multiplier.
 pub(crate) trait Format {

@@ -25,6 +25,7 @@ pub mod vector;
 
 pub use attention::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape, Pages, UnknownKvType};
 pub use cpu::Cpu;
+pub use formats::{FLOATS, UNEVEN};
 pub use limits::Limits;
 pub use map::MappedFile;
 pub use packed::{Layout, PackError, PackedMatrix};

@@ -5,10 +5,14 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
 
 use memmap2::Mmap;
+
+/// A multiple of the size of a page on every machine.
+#[cfg(unix)]
+const ALIGNMENT: usize = 64 << 10;
 
 /// The bytes of a file, read-only, as they were when it was opened.
 ///
@@ -40,9 +44,26 @@ impl MappedFile {
 
     /// Lets go of the memory that its pages take in this process. They come back when they are read again.
     pub fn release(&self) {
+        self.release_part(0..self.map.len());
+    }
+
+    /// The same of a part of it: of the pages that lie within it.
+    ///
+    /// # Panics
+    /// Where the part is not within the file.
+    pub fn release_part(&self, part: Range<usize>) {
+        assert!(part.start <= part.end && part.end <= self.map.len(), "a part lies within the whole");
         #[cfg(unix)]
-        // SAFETY: the map is of a file and never written to, so that a page that comes back holds what it held.
-        let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        {
+            let start = part.start.next_multiple_of(ALIGNMENT);
+            // Behind the end of a file there is nothing that another part could need.
+            let end = if part.end == self.map.len() { part.end } else { part.end / ALIGNMENT * ALIGNMENT };
+            if start < end {
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                // SAFETY: the map is of a file and never written to, so that a page that comes back holds what it held.
+                let _ = unsafe { self.map.unchecked_advise_range(advice, start, end - start) };
+            }
+        }
     }
 }
 
@@ -82,6 +103,22 @@ mod tests {
         let folder = tempfile::tempdir()?;
         assert!(MappedFile::open(folder.path()).is_err());
         assert!(MappedFile::open(&folder.path().join("absent")).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_released_reads_as_before() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        let contents: Vec<u8> = (0..300_000).map(|at| (at % 251) as u8).collect();
+        fs::write(&path, &contents)?;
+        let map = MappedFile::open(&path)?;
+        for part in [0..0, 7..9, 0..200_000, 70_000..140_000, 65_536..131_072, 299_999..300_000, 1..300_000] {
+            map.release_part(part);
+            assert_eq!(&*map, contents);
+        }
+        map.release();
+        assert_eq!(&*map, contents);
         Ok(())
     }
 

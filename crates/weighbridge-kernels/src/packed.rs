@@ -6,6 +6,7 @@
 //! byte-product instructions take. Four-bit codes share bytes: the first four inputs below, the next four above.
 
 mod blocks;
+mod lanes;
 mod memory;
 
 use std::ops::Range;
@@ -17,6 +18,8 @@ use crate::cpu::Cpu;
 
 /// Outputs of a tile.
 pub(crate) const LANES: usize = 16;
+/// A huge page of x86 and of most others.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// How a matrix is packed. The block formats are those of GGUF, number for number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,6 +87,24 @@ pub struct PackedMatrix {
 }
 
 impl Layout {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Mxfp4,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+    ];
+
     /// Numbers of one block in a file.
     pub fn block(self) -> usize {
         self.record().inputs
@@ -168,16 +189,20 @@ impl PackedMatrix {
         let tiles = outputs.div_ceil(LANES);
         let mut memory = Memory::zeros(tiles * tile_bytes);
         let places = Shared::new(memory.bytes_mut());
-        // Tasks of several tiles: a pool takes 65,535 tasks at most, and a task should be worth its handing out.
-        let at_once = tiles.div_ceil(4096).max(1);
+        // Tasks of a huge page, so that it is made by one thread: two that meet a new one both make it, and one is
+        // thrown away. Of a small matrix there are as many tasks as let threads share it evenly.
+        let at_once = (HUGE_PAGE_BYTES / tile_bytes.max(1)).min(tiles / (4 * cpu.pool().threads())).max(1);
+        let at_once = at_once.max(tiles.div_ceil(60_000));
+        let no_row = vec![0; row_bytes];
         cpu.pool().run(tiles.div_ceil(at_once), |task| {
             for tile in task * at_once..tiles.min((task + 1) * at_once) {
                 // SAFETY: tiles do not overlap, and each is packed by one task.
                 let place = unsafe { places.part(tile * tile_bytes..tile * tile_bytes + records * record.bytes) };
-                let rows = tile * LANES..outputs.min((tile + 1) * LANES);
-                let of_row = |lane: usize| rows.clone().nth(lane).map(|row| &bytes[row * row_bytes..][..row_bytes]);
-                let rows: [Option<&[u8]>; LANES] = std::array::from_fn(of_row);
-                blocks::pack_tile(layout, &rows, place.chunks_exact_mut(record.bytes));
+                let mut rows = [no_row.as_slice(); LANES];
+                for (row, output) in rows.iter_mut().zip(tile * LANES..outputs) {
+                    *row = &bytes[output * row_bytes..][..row_bytes];
+                }
+                blocks::pack_tile(cpu.tier(), layout, &rows, place);
             }
         });
         Ok(Self { layout, outputs, inputs, tile_bytes, memory })

@@ -1,6 +1,6 @@
 //! The bytes of a file, wherever they live.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use weighbridge_kernels::MappedFile;
@@ -19,6 +19,13 @@ impl Bytes {
     pub(crate) fn release(&self) {
         if let Self::Mapped(map) = self {
             map.release();
+        }
+    }
+
+    /// The same of a part of it, which must lie within it.
+    pub(crate) fn release_part(&self, part: Range<usize>) {
+        if let Self::Mapped(map) = self {
+            map.release_part(part);
         }
     }
 }

@@ -6,7 +6,6 @@
 
 mod codebooks;
 mod float8;
-mod half;
 mod nibbles;
 mod signed;
 mod tables;
@@ -15,10 +14,10 @@ mod ternary;
 #[cfg(test)]
 mod tests;
 
+use half::f16;
 use rayon::prelude::*;
 
 pub(crate) use self::float8::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32};
-pub(crate) use self::half::{f32_to_bf16, f32_to_half, half_to_f32};
 
 /// A format that is expanded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,6 +70,11 @@ fn each<const BYTES: usize, const NUMBERS: usize>(
     let pairs = places.par_iter_mut().zip(blocks).with_min_len(BLOCKS_AT_ONCE);
     pairs.for_each(|(place, block)| expand(block, place));
     Some(numbers)
+}
+
+/// The half-precision float at `at`, which must lie within the block.
+fn half_at(block: &[u8], at: usize) -> f32 {
+    f16::from_bits(u16_at(block, at)).to_f32()
 }
 
 /// The two bytes at `at`, which must lie within the block.

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, process};
 
+use half::{bf16, f16};
 use rayon::prelude::*;
 use thiserror::Error;
 use weighbridge_kernels::MappedFile;
@@ -29,7 +30,6 @@ use crate::bytes::Bytes;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::element::ElementType;
 use crate::export::{Exported, Inexpressible};
-use crate::formats::{f32_to_bf16, f32_to_half};
 use crate::gguf::{Gguf, GgufError, GgufHeader, GgufTensor};
 use crate::load::LoadProgress;
 use crate::weights::Stored;
@@ -257,8 +257,8 @@ fn write(
 pub(crate) fn pack(numbers: &[f32], element: ElementType) -> Option<Vec<u8>> {
     match element {
         ElementType::F32 => Some(numbers.iter().flat_map(|number| number.to_le_bytes()).collect()),
-        ElementType::F16 => Some(numbers.iter().flat_map(|&number| f32_to_half(number).to_le_bytes()).collect()),
-        ElementType::BF16 => Some(numbers.iter().flat_map(|&number| f32_to_bf16(number).to_le_bytes()).collect()),
+        ElementType::F16 => Some(numbers.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes()).collect()),
+        ElementType::BF16 => Some(numbers.iter().flat_map(|&number| bf16::from_f32(number).to_le_bytes()).collect()),
         ElementType::Q8_0 => each(numbers, blocks::q8_0),
         ElementType::Q5_0 => each(numbers, blocks::q5_0),
         ElementType::Q4_0 => each(numbers, blocks::q4_0),

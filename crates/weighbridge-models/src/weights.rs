@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{Device, Tensor};
+use half::{bf16, f16};
 use thiserror::Error;
 use weighbridge_kernels::{Cpu, PackedMatrix};
 
 use crate::bytes::Bytes;
 use crate::element::{ElementType, Form};
-use crate::formats::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32, half_to_f32};
+use crate::formats::{e4m3_to_f32, e5m2_to_f32, e8m0_to_f32};
 use crate::parts::{Names, Part, Place};
 use crate::quantise::pack;
 use crate::scale::Scale;
@@ -149,13 +150,8 @@ impl Stored {
         let bytes = |number: fn(u8) -> f32| data.iter().map(|&byte| number(byte)).collect();
         Ok(match self.element.form() {
             Form::F32 => data.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
-            Form::F16 => data.as_chunks().0.iter().map(|&bytes| half_to_f32(u16::from_le_bytes(bytes))).collect(),
-            Form::Bf16 => data
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16))
-                .collect(),
+            Form::F16 => data.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
+            Form::Bf16 => data.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
             Form::F8E4m3 => bytes(e4m3_to_f32),
             Form::F8E5m2 => bytes(e5m2_to_f32),
             Form::F8E8m0 => bytes(e8m0_to_f32),
@@ -267,6 +263,8 @@ impl Weights {
     ) -> Result<Option<(PackedMatrix, u64)>, WeightError> {
         let stored = self.find(part, spec)?;
         let packed = stored.for_kernels(cpu).map_err(|source| self.failed(part, source))?;
+        // Its copy is there: both at once are held of one matrix alone, not of the model.
+        stored.bytes.release_part(stored.range.clone());
         Ok(packed.map(|packed| (packed, stored.range.len() as u64)))
     }
 

@@ -56,6 +56,17 @@ pub(crate) fn precision_for(path: &ModelPath) -> Precision {
     if bytes < SMALL_BYTES { Precision::F32 } else { Precision::default() }
 }
 
+/// How a model is computed here, in words: on the kernels with how exactly and with which instructions.
+pub(crate) fn computation(compute: Compute) -> String {
+    match compute {
+        Compute::Cpu { precision, tier, kv } => {
+            let kv = kv.map(|kv| format!(", keys and values in {kv}")).unwrap_or_default();
+            format!("cpu, {precision}, {}{kv}", tier.unwrap_or_else(Tier::best))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The model as the command line wants its weights.
 pub(crate) fn with_weights(model: ModelConfig, arguments: &WeightsArguments) -> ModelConfig {
     let quantize = arguments.quantize.or(model.quantize);

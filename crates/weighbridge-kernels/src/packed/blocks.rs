@@ -2,175 +2,320 @@
 //!
 //! The layouts of the blocks are those of llama.cpp's `ggml/src/ggml-common.h`.
 
+use super::lanes::{
+    Blocks, LINE, Word, bits_by_fours, bytes, exchange, halves, high_nibbles, low_nibbles, store, words,
+};
 use super::{LANES, Layout};
+use crate::tier::Tier;
 
-/// Rows of a tile; those behind the last output are absent, and their lanes stay zero, which makes them zeros in every
-/// format.
-type Rows<'a> = [Option<&'a [u8]>; LANES];
+/// Rows of a tile, all of one length. Those behind the last output are zeros, which are zeros in every format.
+pub(super) type Rows<'a> = [&'a [u8]; LANES];
 
-/// Writes the records of one tile, which are zeros.
-pub(super) fn pack_tile<'a>(layout: Layout, rows: &Rows<'_>, records: impl Iterator<Item = &'a mut [u8]>) {
-    let pack: fn(&[u8], usize, &mut [u8]) = match layout {
-        Layout::F32 => |block, lane, record| record[4 * lane..][..4].copy_from_slice(block),
-        Layout::F16 => |block, lane, record| record[2 * lane..][..2].copy_from_slice(block),
-        Layout::Bf16 => |block, lane, record| record[4 * lane..][..4].copy_from_slice(block),
-        Layout::Q4_0 | Layout::Iq4Nl => |block, lane, record| {
-            half(record, 0, lane, block, 0);
-            nibbles(&mut record[32..], lane, &spread_nibbles(&block[2..18]));
-        },
-        Layout::Q4_1 => |block, lane, record| {
-            half(record, 0, lane, block, 0);
-            half(record, 32, lane, block, 2);
-            nibbles(&mut record[64..], lane, &spread_nibbles(&block[4..20]));
-        },
-        Layout::Q5_0 => |block, lane, record| {
-            half(record, 0, lane, block, 0);
-            let codes = with_fifth_bit(spread_nibbles(&block[6..22]), &block[2..6]);
-            high_bits::<1>(&mut record[32..96], lane, &codes);
-            nibbles(&mut record[96..], lane, &codes);
-        },
-        Layout::Q5_1 => |block, lane, record| {
-            half(record, 0, lane, block, 0);
-            half(record, 32, lane, block, 2);
-            let codes = with_fifth_bit(spread_nibbles(&block[8..24]), &block[4..8]);
-            high_bits::<1>(&mut record[64..128], lane, &codes);
-            nibbles(&mut record[128..], lane, &codes);
-        },
-        Layout::Q8_0 => |block, lane, record| {
-            half(record, 0, lane, block, 0);
-            bytes(&mut record[32..], lane, &block[2..34]);
-        },
-        Layout::Mxfp4 => |block, lane, record| {
-            record[lane] = block[0];
-            nibbles(&mut record[16..], lane, &spread_nibbles(&block[1..17]));
-        },
-        Layout::Q4K => |block, lane, record| {
-            scales_and_minima(block, lane, record);
-            for (group, codes) in groups_of_32(&block[16..144]).iter().enumerate() {
-                nibbles(&mut record[256 + 256 * group..], lane, codes);
-            }
-        },
-        Layout::Q5K => |block, lane, record| {
-            scales_and_minima(block, lane, record);
-            for (group, codes) in groups_of_32(&block[48..176]).iter_mut().enumerate() {
-                for (code, high) in codes.iter_mut().zip(&block[16..48]) {
-                    *code |= (high >> group & 1) << 4;
-                }
-                let place = &mut record[256 + 320 * group..][..320];
-                high_bits::<1>(&mut place[..64], lane, codes);
-                nibbles(&mut place[64..], lane, codes);
-            }
-        },
-        Layout::Q6K => |block, lane, record| {
-            half(record, 0, lane, block, 208);
-            for (step, codes) in six_bits(&block[..192]).as_chunks::<16>().0.iter().enumerate() {
-                record[32 + 16 * step + lane] = block[192 + step];
-                let place = &mut record[288 + 192 * step..][..192];
-                high_bits::<2>(&mut place[..64], lane, codes);
-                nibbles(&mut place[64..], lane, codes);
-            }
-        },
-        Layout::Iq4Xs => |block, lane, record| {
-            half(record, 0, lane, block, 0);
-            let high = u16::from_le_bytes([block[2], block[3]]);
-            for group in 0..8 {
-                let low = block[4 + group / 2] >> (4 * (group % 2)) & 15;
-                six_bit(&mut record[32..128], group, lane, low | ((high >> (2 * group) & 3) as u8) << 4);
-                let codes = spread_nibbles(&block[8 + 16 * group..][..16]);
-                nibbles(&mut record[128 + 256 * group..], lane, &codes);
-            }
-        },
-    };
-    let block_bytes = layout.block_bytes();
-    for (index, record) in records.enumerate() {
+/// Writes the records of one tile.
+pub(super) fn pack_tile(tier: Tier, layout: Layout, rows: &Rows<'_>, records: &mut [u8]) {
+    #[cfg(target_arch = "x86_64")]
+    if tier >= Tier::Avx2 {
+        // SAFETY: a `Cpu`, whose tier this is, has one that its processor has.
+        return unsafe { avx2(layout, rows, records) };
+    }
+    everywhere(layout, rows, records);
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn avx2(layout: Layout, rows: &Rows<'_>, records: &mut [u8]) {
+    everywhere(layout, rows, records);
+}
+
+#[inline(always)]
+fn everywhere(layout: Layout, rows: &Rows<'_>, records: &mut [u8]) {
+    match layout {
+        // Of two numbers in bfloat16 as of one in float32: four bytes of each lane.
+        Layout::F32 | Layout::Bf16 => floats(rows, records),
+        Layout::F16 => halves_in_twos(rows, records),
+        Layout::Q4_0 | Layout::Iq4Nl => each(rows, records, q4_0),
+        Layout::Q4_1 => each(rows, records, q4_1),
+        Layout::Q5_0 => each(rows, records, q5_0),
+        Layout::Q5_1 => each(rows, records, q5_1),
+        Layout::Q8_0 => each(rows, records, q8_0),
+        Layout::Q4K => each(rows, records, q4_k),
+        Layout::Q5K => each(rows, records, q5_k),
+        Layout::Q6K => each(rows, records, q6_k),
+        Layout::Mxfp4 => each(rows, records, mxfp4),
+        Layout::Iq4Xs => each(rows, records, iq4_xs),
+    }
+}
+
+/// Packs each record from the blocks of its sixteen lanes.
+#[inline(always)]
+fn each<const BLOCK: usize, const RECORD: usize>(
+    rows: &Rows<'_>,
+    records: &mut [u8],
+    pack: impl Fn(&Blocks<'_, BLOCK>, &mut [u8; RECORD]),
+) {
+    for (index, record) in records.as_chunks_mut::<RECORD>().0.iter_mut().enumerate() {
+        let mut blocks = [&[0; BLOCK]; LANES];
+        for (block, row) in blocks.iter_mut().zip(rows) {
+            *block = &row.as_chunks().0[index];
+        }
+        pack(&blocks, record);
+    }
+}
+
+/// Four bytes of each lane in turn: a line of each row at a time, so that what comes into the cache is used up.
+#[inline(always)]
+fn floats(rows: &Rows<'_>, records: &mut [u8]) {
+    let (whole, rest) = records.as_chunks_mut::<{ LANES * LINE }>();
+    for (index, record) in whole.iter_mut().enumerate() {
+        let mut blocks = [&[0; LINE]; LANES];
+        for (block, row) in blocks.iter_mut().zip(rows) {
+            *block = &row.as_chunks().0[index];
+        }
+        let numbers: [Word; LANES] = words(&blocks, 0);
+        numbers.iter().zip(record.as_chunks_mut().0).for_each(|(word, line)| store(word, line));
+    }
+    let packed = whole.len() * LINE;
+    for (lane, row) in rows.iter().enumerate() {
+        for (number, line) in row[packed..].as_chunks::<4>().0.iter().zip(rest.as_chunks_mut::<LINE>().0) {
+            line[4 * lane..][..4].copy_from_slice(number);
+        }
+    }
+}
+
+/// Two bytes of each lane in turn.
+#[inline(always)]
+fn halves_in_twos(rows: &Rows<'_>, records: &mut [u8]) {
+    const RECORD: usize = 2 * LANES;
+    let (whole, rest) = records.as_chunks_mut::<{ 16 * RECORD }>();
+    for (index, records) in whole.iter_mut().enumerate() {
         for (lane, row) in rows.iter().enumerate() {
-            if let Some(row) = row {
-                pack(&row[index * block_bytes..][..block_bytes], lane, record);
+            let numbers: &[u8; 32] = &row.as_chunks().0[index];
+            for (number, record) in numbers.as_chunks::<2>().0.iter().zip(records.as_chunks_mut::<RECORD>().0) {
+                record[2 * lane..][..2].copy_from_slice(number);
             }
         }
     }
-}
-
-/// Copies a half-precision float to its lane of a list of sixteen at `at`.
-fn half(record: &mut [u8], at: usize, lane: usize, block: &[u8], from: usize) {
-    record[at + 2 * lane..][..2].copy_from_slice(&block[from..from + 2]);
-}
-
-/// The 32 codes of 16 bytes: first all low halves, then all high ones.
-fn spread_nibbles(packed: &[u8]) -> [u8; 32] {
-    std::array::from_fn(|at| if at < 16 { packed[at] & 15 } else { packed[at - 16] >> 4 })
-}
-
-fn with_fifth_bit(mut codes: [u8; 32], high: &[u8]) -> [u8; 32] {
-    for (at, code) in codes.iter_mut().enumerate() {
-        *code |= (high[at / 8] >> (at % 8) & 1) << 4;
-    }
-    codes
-}
-
-/// Of 128 bytes the codes of eight groups: 32 low halves, then the 32 high halves of the same bytes.
-fn groups_of_32(packed: &[u8]) -> [[u8; 32]; 8] {
-    std::array::from_fn(|group| std::array::from_fn(|at| packed[32 * (group / 2) + at] >> (4 * (group % 2)) & 15))
-}
-
-/// Of 128 bytes of low and 64 of high bits the 256 codes of a Q6_K block.
-fn six_bits(packed: &[u8]) -> [u8; 256] {
-    let (low, high) = packed.split_at(128);
-    std::array::from_fn(|at| {
-        let (part, quarter, index) = (at / 128, at % 128 / 32, at % 32);
-        let low = low[64 * part + 32 * (quarter % 2) + index] >> (4 * (quarter / 2)) & 15;
-        low | (high[32 * part + index] >> (2 * quarter) & 3) << 4
-    })
-}
-
-/// The head of a Q4_K or Q5_K block: two scales, and six bits of scale and minimum for each of eight groups.
-fn scales_and_minima(block: &[u8], lane: usize, record: &mut [u8]) {
-    half(record, 0, lane, block, 0);
-    half(record, 32, lane, block, 2);
-    let packed = &block[4..16];
-    for group in 0..8 {
-        let (scale, minimum) = match group {
-            0..4 => (packed[group] & 63, packed[group + 4] & 63),
-            _ => {
-                (packed[group + 4] & 15 | packed[group - 4] >> 6 << 4, packed[group + 4] >> 4 | packed[group] >> 6 << 4)
-            }
-        };
-        six_bit(&mut record[64..160], group, lane, scale);
-        six_bit(&mut record[160..256], group, lane, minimum);
-    }
-}
-
-/// Writes a number of six bits for one of eight groups. Four groups share three lists of sixteen bytes: the fourth has
-/// the two high bits of each.
-fn six_bit(lists: &mut [u8], group: usize, lane: usize, number: u8) {
-    let lists = &mut lists[48 * (group / 4)..][..48];
-    match group % 4 {
-        3 => (0..3).for_each(|list| lists[16 * list + lane] |= (number >> (2 * list) & 3) << 6),
-        list => lists[16 * list + lane] |= number,
-    }
-}
-
-/// Writes codes of four bits (what is above is left out), eight inputs to 64 bytes.
-fn nibbles(place: &mut [u8], lane: usize, codes: &[u8]) {
-    for (codes, bytes) in codes.chunks_exact(8).zip(place.chunks_exact_mut(64)) {
-        for j in 0..4 {
-            bytes[4 * lane + j] = codes[j] & 15 | codes[4 + j] << 4;
+    let packed = whole.len() * 32;
+    for (lane, row) in rows.iter().enumerate() {
+        for (number, record) in row[packed..].as_chunks::<2>().0.iter().zip(rest.as_chunks_mut::<RECORD>().0) {
+            record[2 * lane..][..2].copy_from_slice(number);
         }
     }
 }
 
-/// Writes the bits of codes above the fourth, `BITS` of each, four inputs at a time one above the other.
-fn high_bits<const BITS: usize>(place: &mut [u8], lane: usize, codes: &[u8]) {
-    for (four, codes) in codes.chunks_exact(4).enumerate() {
-        for (j, code) in codes.iter().enumerate() {
-            place[4 * lane + j] |= code >> 4 << (BITS * four);
+#[inline(always)]
+fn q4_0(blocks: &Blocks<'_, 18>, record: &mut [u8; 288]) {
+    halves(blocks, 0, &mut record[..32]);
+    sixteen_bytes(&words(blocks, 2), &mut record[32..]);
+}
+
+#[inline(always)]
+fn q4_1(blocks: &Blocks<'_, 20>, record: &mut [u8; 320]) {
+    halves(blocks, 0, &mut record[..32]);
+    halves(blocks, 2, &mut record[32..64]);
+    sixteen_bytes(&words(blocks, 4), &mut record[64..]);
+}
+
+#[inline(always)]
+fn q5_0(blocks: &Blocks<'_, 22>, record: &mut [u8; 352]) {
+    halves(blocks, 0, &mut record[..32]);
+    fifth_bits(&words(blocks, 2), &mut record[32..96]);
+    sixteen_bytes(&words(blocks, 6), &mut record[96..]);
+}
+
+#[inline(always)]
+fn q5_1(blocks: &Blocks<'_, 24>, record: &mut [u8; 384]) {
+    halves(blocks, 0, &mut record[..32]);
+    halves(blocks, 2, &mut record[32..64]);
+    fifth_bits(&words(blocks, 4), &mut record[64..128]);
+    sixteen_bytes(&words(blocks, 8), &mut record[128..]);
+}
+
+#[inline(always)]
+fn q8_0(blocks: &Blocks<'_, 34>, record: &mut [u8; 544]) {
+    halves(blocks, 0, &mut record[..32]);
+    let codes: [Word; 8] = words(blocks, 2);
+    codes.iter().zip(record[32..].as_chunks_mut().0).for_each(|(word, line)| store(word, line));
+}
+
+#[inline(always)]
+fn mxfp4(blocks: &Blocks<'_, 17>, record: &mut [u8; 272]) {
+    bytes(blocks, 0, &mut record[..16]);
+    sixteen_bytes(&words(blocks, 1), &mut record[16..]);
+}
+
+#[inline(always)]
+fn q4_k(blocks: &Blocks<'_, 144>, record: &mut [u8; 2304]) {
+    halves(blocks, 0, &mut record[..32]);
+    halves(blocks, 2, &mut record[32..64]);
+    scales_and_minima(&words(blocks, 4), &mut record[64..256]);
+    for (index, groups) in record[256..].as_chunks_mut::<{ 8 * LINE }>().0.iter_mut().enumerate() {
+        let (low, high) = groups.split_at_mut(4 * LINE);
+        thirty_two_bytes(&words(blocks, 16 + 32 * index), low, high);
+    }
+}
+
+#[inline(always)]
+fn q5_k(blocks: &Blocks<'_, 176>, record: &mut [u8; 2816]) {
+    halves(blocks, 0, &mut record[..32]);
+    halves(blocks, 2, &mut record[32..64]);
+    scales_and_minima(&words(blocks, 4), &mut record[64..256]);
+    let mut high_bits: [Word; 8] = words(blocks, 16);
+    by_group(&mut high_bits);
+    let groups = record[256..].as_chunks_mut::<{ 10 * LINE }>().0;
+    for (index, (bits, groups)) in high_bits.as_chunks::<2>().0.iter().zip(groups).enumerate() {
+        let (low, high) = groups.split_at_mut(5 * LINE);
+        let (low_bits, low) = low.split_at_mut(LINE);
+        let (high_bits, high) = high.split_at_mut(LINE);
+        put(&bits[0], low_bits, 0);
+        put(&bits[1], high_bits, 0);
+        thirty_two_bytes(&words(blocks, 48 + 32 * index), low, high);
+    }
+}
+
+/// Of eight words, each with four inputs whose bytes hold a bit for each of eight groups, a word for each group: the
+/// bits of four inputs one above the other.
+#[inline(always)]
+fn by_group(words: &mut [Word; 8]) {
+    for (a, b) in [(0, 4), (1, 5), (2, 6), (3, 7)] {
+        exchange(words, a, b, 4, 0x0f0f_0f0f);
+    }
+    for (a, b) in [(0, 2), (1, 3), (4, 6), (5, 7)] {
+        exchange(words, a, b, 2, 0x3333_3333);
+    }
+    for (a, b) in [(0, 1), (2, 3), (4, 5), (6, 7)] {
+        exchange(words, a, b, 1, 0x5555_5555);
+    }
+}
+
+#[inline(always)]
+fn q6_k(blocks: &Blocks<'_, 210>, record: &mut [u8; 3360]) {
+    halves(blocks, 208, &mut record[..32]);
+    for (step, scales) in record[32..288].as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        bytes(blocks, 192 + step, scales);
+    }
+    let codes: [Word; 32] = words(blocks, 0);
+    let mut high_bits: [Word; 16] = words(blocks, 128);
+    by_quarter(&mut high_bits);
+    // Steps of sixteen inputs: eight in each of two parts, two in each of its quarters.
+    for (step, place) in record[288..].as_chunks_mut::<{ 3 * LINE }>().0.iter_mut().enumerate() {
+        let (part, quarter, half) = (step / 8, step % 8 / 2, step % 2);
+        put(&high_bits[8 * part + 4 * half + quarter], place, 0);
+        let first = 16 * part + 8 * (quarter % 2) + 4 * half;
+        let [a, b, c, d] = [codes[first], codes[first + 1], codes[first + 2], codes[first + 3]];
+        if quarter < 2 {
+            put(&low_nibbles(&a, &b), place, 1);
+            put(&low_nibbles(&c, &d), place, 2);
+        } else {
+            put(&high_nibbles(&a, &b), place, 1);
+            put(&high_nibbles(&c, &d), place, 2);
         }
     }
 }
 
-/// Writes codes of a byte, four inputs to 64 bytes.
-fn bytes(place: &mut [u8], lane: usize, codes: &[u8]) {
-    for (codes, bytes) in codes.chunks_exact(4).zip(place.chunks_exact_mut(64)) {
-        bytes[4 * lane..][..4].copy_from_slice(codes);
+/// Of each four words, each with four inputs whose bytes hold two bits for each of four quarters, a word for each
+/// quarter: the bits of four inputs one above the other.
+#[inline(always)]
+fn by_quarter(words: &mut [Word; 16]) {
+    for words in words.as_chunks_mut::<4>().0 {
+        exchange(words, 0, 2, 4, 0x0f0f_0f0f);
+        exchange(words, 1, 3, 4, 0x0f0f_0f0f);
+        exchange(words, 0, 1, 2, 0x3333_3333);
+        exchange(words, 2, 3, 2, 0x3333_3333);
     }
 }
+
+#[inline(always)]
+fn iq4_xs(blocks: &Blocks<'_, 136>, record: &mut [u8; 2176]) {
+    halves(blocks, 0, &mut record[..32]);
+    let [head, low]: [Word; 2] = words(blocks, 0);
+    let mut scales = [[0; LANES]; 2];
+    for lane in 0..LANES {
+        let (high, low) = (head[lane] >> 16, low[lane]);
+        scales[0][lane] = nibbles_to_bytes(low & 0xffff) | twos_to_bytes(high & 0xff) << 4;
+        scales[1][lane] = nibbles_to_bytes(low >> 16) | twos_to_bytes(high >> 8) << 4;
+    }
+    six_bits(&scales[0], &mut record[32..80]);
+    six_bits(&scales[1], &mut record[80..128]);
+    for (index, group) in record[128..].as_chunks_mut::<{ 4 * LINE }>().0.iter_mut().enumerate() {
+        sixteen_bytes(&words(blocks, 8 + 16 * index), group);
+    }
+}
+
+/// Four numbers of four bits, each to a byte.
+#[inline(always)]
+fn nibbles_to_bytes(nibbles: u32) -> u32 {
+    let spread = (nibbles | nibbles << 8) & 0x00ff_00ff;
+    (spread | spread << 4) & 0x0f0f_0f0f
+}
+
+/// Four numbers of two bits, each to a byte.
+#[inline(always)]
+fn twos_to_bytes(twos: u32) -> u32 {
+    let spread = (twos | twos << 12) & 0x000f_000f;
+    (spread | spread << 6) & 0x0303_0303
+}
+
+/// The twelve bytes of a Q4_K or Q5_K block: six bits of scale and of minimum for each of eight groups.
+#[inline(always)]
+fn scales_and_minima(packed: &[Word; 3], lists: &mut [u8]) {
+    const SIX: u32 = 0x3f3f_3f3f;
+    const FOUR: u32 = 0x0f0f_0f0f;
+    const TWO: u32 = 0x0303_0303;
+    let mut words = [[0; LANES]; 4];
+    for lane in 0..LANES {
+        let [scales, minima, both] = [packed[0][lane], packed[1][lane], packed[2][lane]];
+        words[0][lane] = scales & SIX;
+        words[1][lane] = both & FOUR | (scales >> 6 & TWO) << 4;
+        words[2][lane] = minima & SIX;
+        words[3][lane] = both >> 4 & FOUR | (minima >> 6 & TWO) << 4;
+    }
+    for (word, lists) in words.iter().zip(lists.as_chunks_mut::<48>().0) {
+        six_bits(word, lists);
+    }
+}
+
+/// Writes four numbers of six bits of each lane to three lists of bytes: the fourth has the two high bits of each.
+#[inline(always)]
+fn six_bits(numbers: &Word, lists: &mut [u8]) {
+    for (index, list) in lists.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        for (byte, number) in list.iter_mut().zip(numbers) {
+            let two = number >> (24 + 2 * index) & 3;
+            *byte = (number >> (8 * index) & 0x3f | two << 6) as u8;
+        }
+    }
+}
+
+/// Writes the lines of 32 codes in sixteen bytes: first all low halves, then all high ones.
+#[inline(always)]
+fn sixteen_bytes(codes: &[Word; 4], lines: &mut [u8]) {
+    let [a, b, c, d] = codes;
+    put(&low_nibbles(a, b), lines, 0);
+    put(&low_nibbles(c, d), lines, 1);
+    put(&high_nibbles(a, b), lines, 2);
+    put(&high_nibbles(c, d), lines, 3);
+}
+
+/// Writes the lines of two groups of 32 codes that share bytes.
+#[inline(always)]
+fn thirty_two_bytes(codes: &[Word; 8], low: &mut [u8], high: &mut [u8]) {
+    for (line, [a, b]) in codes.as_chunks::<2>().0.iter().enumerate() {
+        put(&low_nibbles(a, b), low, line);
+        put(&high_nibbles(a, b), high, line);
+    }
+}
+
+#[inline(always)]
+fn fifth_bits(bits: &[Word; 1], line: &mut [u8]) {
+    put(&bits_by_fours(&bits[0]), line, 0);
+}
+
+#[inline(always)]
+fn put(word: &Word, lines: &mut [u8], line: usize) {
+    store(word, &mut lines.as_chunks_mut().0[line]);
+}
+
+#[cfg(test)]
+mod plain;

@@ -2,7 +2,7 @@
 //! apart. Groups of 32 numbers share one or two small scales.
 
 use super::tables::{IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS};
-use super::{half_to_f32, u16_at, u32_at};
+use super::{half_at, u16_at, u32_at};
 
 /// Magnitudes on the grids of two bits; nothing stands for the fourth.
 const TWO_BITS: [f32; 4] = [8.0, 25.0, 43.0, 0.0];
@@ -13,7 +13,7 @@ const THREE_BITS_ODD: [f32; 8] = [1.0, 3.0, 5.0, 7.0, 9.0, 11.0, 13.0, 15.0];
 
 /// Scale; for each group four points, then four times seven signs and four bits of scale.
 pub(super) fn iq2_xxs(block: &[u8; 66], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     for (group, place) in numbers.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let points = &block[2 + 8 * group..];
         let rest = u32_at(points, 4);
@@ -27,7 +27,7 @@ pub(super) fn iq2_xxs(block: &[u8; 66], numbers: &mut [f32; 256]) {
 
 /// Scale; for every eight numbers nine bits of point and seven signs; two scales of four bits for each group.
 pub(super) fn iq2_xs(block: &[u8; 74], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     for (index, eight) in numbers.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let packed = u16_at(block, 2 + 2 * index);
         let scale = scale * (0.5 + four_bits(&block[66..], index / 2)) * 0.25;
@@ -38,7 +38,7 @@ pub(super) fn iq2_xs(block: &[u8; 74], numbers: &mut [f32; 256]) {
 /// Scale; for every eight numbers the low eight bits of the point; their signs; the high two bits; two scales of four
 /// bits for each group.
 pub(super) fn iq2_s(block: &[u8; 82], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     for (index, eight) in numbers.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let high = block[66 + index / 4] >> (2 * (index % 4)) & 3;
         let point = usize::from(block[2 + index]) | usize::from(high) << 8;
@@ -49,7 +49,7 @@ pub(super) fn iq2_s(block: &[u8; 82], numbers: &mut [f32; 256]) {
 
 /// Scale; a point for every four numbers; for each group four times seven signs and four bits of scale.
 pub(super) fn iq3_xxs(block: &[u8; 98], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     for (group, place) in numbers.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let rest = u32_at(block, 66 + 4 * group);
         let scale = scale * (0.5 + (rest >> 28) as f32) * 0.5;
@@ -64,7 +64,7 @@ pub(super) fn iq3_xxs(block: &[u8; 98], numbers: &mut [f32; 256]) {
 /// Scale; for every four numbers the low eight bits of the point; the ninth bits; the signs; a scale of four bits for
 /// each group.
 pub(super) fn iq3_s(block: &[u8; 110], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     for (index, four) in numbers.as_chunks_mut::<4>().0.iter_mut().enumerate() {
         let high = block[66 + index / 8] >> (index % 8) & 1;
         let point = usize::from(block[2 + index]) | usize::from(high) << 8;

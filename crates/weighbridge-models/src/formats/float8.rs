@@ -2,6 +2,8 @@
 //! and the powers of two that scale blocks
 //! (<https://www.opencompute.org/documents/ocp-microscaling-formats-mx-v1-0-spec-final-pdf>, section 5.4.1).
 
+use half::f16;
+
 /// Sign, four bits of exponent around 7, three of fraction. There is no infinity: all ones is no number, and the
 /// largest is 448 (`float8_e4m3fn` of torch).
 pub(crate) fn e4m3_to_f32(bits: u8) -> f32 {
@@ -10,7 +12,7 @@ pub(crate) fn e4m3_to_f32(bits: u8) -> f32 {
 
 /// Sign, five bits of exponent around 15, two of fraction, with infinities: the upper byte of a half (`float8_e5m2`).
 pub(crate) fn e5m2_to_f32(bits: u8) -> f32 {
-    super::half_to_f32(u16::from(bits) << 8)
+    f16::from_bits(u16::from(bits) << 8).to_f32()
 }
 
 /// `2^(bits - 127)`; all ones is no number (`float8_e8m0fnu`).

@@ -1,16 +1,23 @@
 //! Formats that keep four bits a number, each the place of a value in a list of sixteen.
 
-use super::{half_to_f32, u16_at};
+use weighbridge_kernels::{FLOATS, UNEVEN};
 
-/// Values denser around zero, as weights are.
-const UNEVEN: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+use super::{half_at, u16_at};
 
-/// The four-bit floats (E2M1) of the OCP Microscaling Formats specification 1.0, doubled to be whole.
-const FLOATS_DOUBLED: [i8; 16] = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12];
+/// The four-bit floats, doubled to be whole. The kernels have them from 0 to 24.
+const FLOATS_DOUBLED: [i8; 16] = {
+    let mut values = [0; 16];
+    let mut at = 0;
+    while at < values.len() {
+        values[at] = FLOATS[at] as i8 - 12;
+        at += 1;
+    }
+    values
+};
 
 /// Scale; 16 bytes, whose low halves come first.
 pub(super) fn iq4_nl(block: &[u8; 18], numbers: &mut [f32; 32]) {
-    spread(&block[2..], half_to_f32(u16_at(block, 0)), &UNEVEN, numbers);
+    spread(&block[2..], half_at(block, 0), &UNEVEN, numbers);
 }
 
 /// A power of two plus 127; 16 bytes, whose low halves come first.
@@ -20,7 +27,7 @@ pub(super) fn mxfp4(block: &[u8; 17], numbers: &mut [f32; 32]) {
 
 /// Scale; the two high bits of the scales of eight groups of 32; their low four bits; the numbers.
 pub(super) fn iq4_xs(block: &[u8; 136], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     let high = u16_at(block, 2);
     let (places, _) = numbers.as_chunks_mut::<32>();
     for (group, (place, packed)) in places.iter_mut().zip(block[8..].as_chunks::<16>().0).enumerate() {

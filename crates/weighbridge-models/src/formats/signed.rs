@@ -1,7 +1,9 @@
 //! Formats of less than two bits: eight numbers are one point of a grid of -1, 0 and 1, moved a little up or down.
 
+use half::f16;
+
 use super::tables::IQ1;
-use super::{half_to_f32, u16_at};
+use super::{half_at, u16_at};
 
 /// How far a point is moved.
 const SHIFT: f32 = 0.125;
@@ -9,7 +11,7 @@ const SHIFT: f32 = 0.125;
 /// Scale; for every eight numbers the low eight bits of the point; for each group of 32 the four times three high bits,
 /// three bits of scale and the direction of the move.
 pub(super) fn iq1_s(block: &[u8; 50], numbers: &mut [f32; 256]) {
-    let scale = half_to_f32(u16_at(block, 0));
+    let scale = half_at(block, 0);
     for (index, eight) in numbers.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let rest = u16_at(block, 34 + 2 * (index / 4));
         let high = rest >> (3 * (index % 4)) & 7;
@@ -23,7 +25,7 @@ pub(super) fn iq1_s(block: &[u8; 50], numbers: &mut [f32; 256]) {
 pub(super) fn iq1_m(block: &[u8; 56], numbers: &mut [f32; 256]) {
     let word = |index| u16_at(block, 48 + 2 * index);
     let scale = (0..4).fold(0, |bits, index| bits | (word(index) >> 12) << (4 * index));
-    let scale = half_to_f32(scale);
+    let scale = f16::from_bits(scale).to_f32();
     for (index, eight) in numbers.as_chunks_mut::<8>().0.iter_mut().enumerate() {
         let rest = block[32 + index / 2] >> (4 * (index % 2));
         let sixteen = index / 2;

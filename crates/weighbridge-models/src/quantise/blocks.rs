@@ -1,14 +1,14 @@
 //! Numbers to blocks of 32 that share one scale. The choices are those of `quantize_row_*_ref` in llama.cpp's
 //! `ggml/src/ggml-quants.c`, so that the blocks are the same to the bit.
 
-use crate::formats::f32_to_half;
+use half::f16;
 
 /// Scale, then 32 signed bytes.
 pub(super) fn q8_0(numbers: &[f32; 32], block: &mut [u8; 34]) {
     let largest = numbers.iter().fold(0_f32, |largest, number| largest.max(number.abs()));
     let scale = largest / 127.0;
     let inverse = inverse(scale);
-    block[..2].copy_from_slice(&f32_to_half(scale).to_le_bytes());
+    block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
     for (byte, number) in block[2..].iter_mut().zip(numbers) {
         *byte = (number * inverse).round() as i8 as u8;
     }
@@ -18,7 +18,7 @@ pub(super) fn q8_0(numbers: &[f32; 32], block: &mut [u8; 34]) {
 pub(super) fn q4_0(numbers: &[f32; 32], block: &mut [u8; 18]) {
     let scale = furthest(numbers) / -8.0;
     let inverse = inverse(scale);
-    block[..2].copy_from_slice(&f32_to_half(scale).to_le_bytes());
+    block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
     let step = |number: f32| ((number * inverse + 8.5) as u8).min(15);
     for (index, byte) in block[2..].iter_mut().enumerate() {
         *byte = step(numbers[index]) | step(numbers[index + 16]) << 4;
@@ -29,7 +29,7 @@ pub(super) fn q4_0(numbers: &[f32; 32], block: &mut [u8; 18]) {
 pub(super) fn q5_0(numbers: &[f32; 32], block: &mut [u8; 22]) {
     let scale = furthest(numbers) / -16.0;
     let inverse = inverse(scale);
-    block[..2].copy_from_slice(&f32_to_half(scale).to_le_bytes());
+    block[..2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
     let step = |number: f32| ((number * inverse + 16.5) as u8).min(31);
     let mut fifth = 0_u32;
     for index in 0..16 {

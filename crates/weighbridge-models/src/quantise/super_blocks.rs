@@ -2,7 +2,7 @@
 //! `quantize_row_q4_K_ref` and `quantize_row_q6_K_ref` in llama.cpp's `ggml/src/ggml-quants.c`, sum for sum, so that
 //! the blocks are the same.
 
-use crate::formats::{f32_to_half, half_to_f32};
+use half::f16;
 
 /// Below this a group counts as zeros.
 const TINY: f32 = 1e-15;
@@ -19,7 +19,7 @@ pub(super) fn q4_k(numbers: &[f32; 256], block: &mut [u8; 144]) {
     let largest = |values: &[f32; 8]| values.iter().fold(0_f32, |largest, &value| largest.max(value));
     let (scale_max, minimum_max) = (largest(&scales), largest(&minima));
     let share = |max: f32, value: f32| if max > 0.0 { nearest(63.0 / max * value).clamp(0, 63) as u8 } else { 0 };
-    let (scale, minimum) = (f32_to_half(scale_max / 63.0), f32_to_half(minimum_max / 63.0));
+    let (scale, minimum) = (f16::from_f32(scale_max / 63.0), f16::from_f32(minimum_max / 63.0));
 
     block.fill(0);
     block[..2].copy_from_slice(&scale.to_le_bytes());
@@ -27,8 +27,8 @@ pub(super) fn q4_k(numbers: &[f32; 256], block: &mut [u8; 144]) {
     for (index, group) in groups.iter().enumerate() {
         let small = (share(scale_max, scales[index]), share(minimum_max, minima[index]));
         put_six_bits(&mut block[4..16], index, small);
-        let step = half_to_f32(scale) * f32::from(small.0);
-        let lift = half_to_f32(minimum) * f32::from(small.1);
+        let step = scale.to_f32() * f32::from(small.0);
+        let lift = minimum.to_f32() * f32::from(small.1);
         if step != 0.0 {
             for (place, number) in steps[index].iter_mut().zip(group) {
                 *place = nearest((number + lift) / step).clamp(0, 15) as u8;
@@ -126,12 +126,12 @@ pub(super) fn q6_k(numbers: &[f32; 256], block: &mut [u8; 210]) {
         return;
     }
     let inverse = -128.0 / furthest;
-    let scale = f32_to_half(1.0 / inverse);
+    let scale = f16::from_f32(1.0 / inverse);
     block[208..].copy_from_slice(&scale.to_le_bytes());
     for (index, group) in groups.iter().enumerate() {
         let small = nearest(inverse * scales[index]).clamp(-128, 127) as i8;
         block[192 + index] = small as u8;
-        let step = half_to_f32(scale) * f32::from(small);
+        let step = scale.to_f32() * f32::from(small);
         if step != 0.0 {
             steps[index] = group.map(|number| (nearest(number / step).clamp(-32, 31) + 32) as u8);
         }

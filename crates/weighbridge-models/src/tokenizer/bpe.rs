@@ -1,9 +1,7 @@
 //! Pair encodings of GGUF files (models `gpt2` and `gemma4`): vocabulary and merges, and words that [`super::cuts`]
 //! describes.
 
-use std::collections::HashMap;
-
-use tokenizers::models::bpe::{BPE, Merges};
+use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
 use super::TokenizerError;
 use super::cuts::{self, Cut, Writing};
@@ -25,7 +23,7 @@ pub(super) fn build_gemma4(file: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<B
 
 fn with_cut(file: &Gguf, vocabulary: &Vocabulary<'_>, cut: &Cut) -> Result<Built, TokenizerError> {
     let ids = vocabulary.ids();
-    let merges = merges(file, vocabulary)?;
+    let merges = merges(file, &ids)?;
     let model = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(cut.whole_words);
     let (model, pieces) = match cut.writing {
         Writing::ByteLevel => (model, Pieces::ByteLevel),
@@ -36,17 +34,16 @@ fn with_cut(file: &Gguf, vocabulary: &Vocabulary<'_>, cut: &Cut) -> Result<Built
 }
 
 /// The merges, whose parts and unions are tokens: the library takes that for granted.
-fn merges(file: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Merges, GgufError> {
+fn merges(file: &Gguf, ids: &Vocab) -> Result<Merges, GgufError> {
     const MERGES: &str = "tokenizer.ggml.merges";
     let merges = file.strings(MERGES)?.ok_or_else(|| GgufError::Missing(MERGES.to_owned()))?;
-    let tokens: HashMap<&str, u32> = vocabulary.with_ids().collect();
     let mut union = String::new();
     let mut pairs = Merges::with_capacity(merges.len());
     for (rank, merge) in merges.into_iter().enumerate() {
         let (left, right) = pair(merge).ok_or_else(|| GgufError::field(MERGES, format!("merge {rank} is no pair")))?;
         union.clear();
         union.extend([left, right]);
-        if let Some(missing) = [left, right, union.as_str()].into_iter().find(|part| !tokens.contains_key(part)) {
+        if let Some(missing) = [left, right, union.as_str()].into_iter().find(|part| !ids.contains_key(*part)) {
             let missing: String = missing.chars().take(64).collect();
             return Err(GgufError::field(MERGES, format!("merge {rank} needs {missing:?}, which is no token")));
         }

@@ -4,15 +4,17 @@ mod measure;
 mod plot;
 mod report;
 
+use std::panic::resume_unwind;
+use std::thread;
 use std::time::Instant;
 
 use indicatif::ProgressBar;
-use weighbridge_models::{Decoder, limits, use_threads};
+use weighbridge_models::{Checkpoint, Decoder, limits, use_threads};
 
 use self::measure::{Bench, Work};
-use self::report::Report;
+use self::report::{LoadTime, Report};
 use crate::cli::BenchArguments;
-use crate::config::Source;
+use crate::config::{ModelConfig, Source};
 use crate::failure::Failure;
 use crate::local;
 use crate::terminal::{self, LoadBar, say};
@@ -24,7 +26,9 @@ pub(crate) fn run(source: &Source, arguments: &BenchArguments) -> Result<(), Fai
     }
     let model = local::with_weights(local::find(&arguments.model, source)?, &arguments.weights);
     let works = works(arguments);
+    let start = Instant::now();
     let checkpoint = local::open_model(&model)?;
+    let open_s = start.elapsed().as_secs_f64();
     let context = works.iter().map(Work::tokens).max().unwrap_or(0);
     let own = checkpoint.summary().context as usize;
     if context > own {
@@ -34,16 +38,12 @@ pub(crate) fn run(source: &Source, arguments: &BenchArguments) -> Result<(), Fai
 
     let bar = terminal::steps_bar("measuring the machine", (works.len() * arguments.repeat as usize) as u64);
     let limits = limits(arguments.weights.tier).map_err(Failure::failed)?;
-    let start = Instant::now();
-    let decoder = {
-        let bar = LoadBar::new(&model.name);
-        checkpoint.load(model.compute, &mut |progress| bar.show(progress)).map_err(Failure::failed)?
-    };
-    let load_s = start.elapsed().as_secs_f64();
+    let (decoder, load) = load(&model, &checkpoint)?;
+    let load = LoadTime { whole_s: load.whole_s + open_s, ..load };
     let rates = measured(&decoder, &works, arguments.repeat, &bar)?;
     bar.finish_and_clear();
 
-    let report = Report::new(&model, &decoder, limits, load_s, &works, rates);
+    let report = Report::new(&model, &decoder, limits, load, &works, rates);
     if let Some(path) = &arguments.svg {
         std::fs::write(path, plot::svg(&report))
             .map_err(|error| Failure::failed(format!("cannot write the plot to {}: {error}", path.display())))?;
@@ -54,6 +54,22 @@ pub(crate) fn run(source: &Source, arguments: &BenchArguments) -> Result<(), Fai
         _ => say!("{}", report.table()),
     }
     Ok(())
+}
+
+/// Loads weights and vocabulary beside each other, as the engine does.
+fn load(model: &ModelConfig, checkpoint: &Checkpoint) -> Result<(Decoder, LoadTime), Failure> {
+    let bar = LoadBar::new(&model.name);
+    let start = Instant::now();
+    let (decoder, tokenizer_s) = thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| {
+            // A model without one can be measured too.
+            let _ = checkpoint.tokenizer();
+            start.elapsed().as_secs_f64()
+        });
+        let decoder = checkpoint.load(model.compute, &mut |progress| bar.show(progress));
+        (decoder, tokenizer.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    Ok((decoder.map_err(Failure::failed)?, LoadTime { whole_s: start.elapsed().as_secs_f64(), tokenizer_s }))
 }
 
 /// What is measured, in the order of the peer's script.

@@ -5,7 +5,7 @@ mod list;
 mod pull;
 
 use serde_json::{Value, json};
-use weighbridge_models::{AdapterSummary, Checkpoint, Summary};
+use weighbridge_models::{AdapterSummary, Checkpoint, Compute, Summary, Tier};
 
 use crate::cli::ModelsCommand;
 use crate::config::{ModelConfig, Source};
@@ -56,7 +56,8 @@ fn inspect(model: &ModelConfig, as_json: bool) -> Result<(), Failure> {
         ("licence", summary.licence.clone().unwrap_or_else(|| "not stated".to_owned())),
         ("adapter", checkpoint.adapter().map_or_else(|| "none".to_owned(), |it| adapter(&it))),
         ("file size", terminal::bytes(summary.file_bytes)),
-        ("memory needed", format!("{} as {}", terminal::bytes(memory(model, &checkpoint, &summary)), model.compute)),
+        ("computed as", local::computation(model.compute)),
+        ("memory needed", terminal::bytes(memory(model, &checkpoint, &summary))),
     ] {
         table.add_row([name, &value]);
     }
@@ -108,6 +109,10 @@ fn names(types: Vec<(String, u64)>) -> Vec<String> {
 fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> Value {
     let tensors: serde_json::Map<String, Value> =
         summary.tensors.iter().map(|(kind, count)| (kind.clone(), Value::from(*count))).collect();
+    let on_kernels = match model.compute {
+        Compute::Cpu { precision, tier, .. } => Some((precision, tier.unwrap_or_else(Tier::best))),
+        _ => None,
+    };
     json!({
         "model": model.name,
         "name": summary.name,
@@ -124,6 +129,8 @@ fn to_json(model: &ModelConfig, checkpoint: &Checkpoint, summary: &Summary) -> V
         "licence": summary.licence,
         "file_bytes": summary.file_bytes,
         "compute": model.compute.to_string(),
+        "precision": on_kernels.map(|(precision, _)| precision.to_string()),
+        "tier": on_kernels.map(|(_, tier)| tier.to_string()),
         "quantize": model.quantize.map(|target| target.to_string()),
         "adapter": checkpoint.adapter().map(|it| json!({
             "path": it.path, "mode": it.mode.to_string(), "modules": it.modules, "parameters": it.parameters,

@@ -5,7 +5,7 @@ use weighbridge_models::{Compute, Cost, Decoder, Limits, Precision};
 
 use super::measure::Work;
 use crate::config::ModelConfig;
-use crate::terminal;
+use crate::{local, terminal};
 
 /// Tokens of a page, of which the cost is known.
 const PAGE_TOKENS: f64 = 32.0;
@@ -15,10 +15,19 @@ pub(super) struct Report {
     model: String,
     computation: String,
     limits: Limits,
-    load_s: f64,
+    load: LoadTime,
     /// Memory that the process holds, where the system says so.
     resident_bytes: Option<u64>,
     pub(super) results: Vec<Measured>,
+}
+
+/// How long it took until a model could compute.
+#[derive(Clone, Copy)]
+pub(super) struct LoadTime {
+    /// Headers, weights and tokenizer.
+    pub(super) whole_s: f64,
+    /// The tokenizer, which was built beside the weights.
+    pub(super) tokenizer_s: f64,
 }
 
 /// One work.
@@ -43,7 +52,7 @@ impl Report {
         model: &ModelConfig,
         decoder: &Decoder,
         limits: Limits,
-        load_s: f64,
+        load: LoadTime,
         works: &[Work],
         rates: Vec<Vec<f64>>,
     ) -> Self {
@@ -52,19 +61,11 @@ impl Report {
             let share = decoder.cost().and_then(|cost| share(work, median, cost, model.compute, limits));
             Measured { work: work.to_string(), rates, median, share }
         });
-        let computation = match model.compute {
-            Compute::Cpu { precision, tier, kv } => {
-                let tier = tier.map_or_else(|| "best".to_owned(), |tier| tier.to_string());
-                let kv = kv.map(|kv| format!(", keys and values in {kv}")).unwrap_or_default();
-                format!("cpu, {precision}, {tier} tier{kv}")
-            }
-            other => other.to_string(),
-        };
         Self {
             model: model.name.clone(),
-            computation,
+            computation: local::computation(model.compute),
             limits,
-            load_s,
+            load,
             resident_bytes: resident_bytes(),
             results: results.collect(),
         }
@@ -76,7 +77,8 @@ impl Report {
             json!({"work": "limits", "memory_bytes_per_s": self.limits.memory_bytes_per_s.round(),
                 "int8_products_per_s": self.limits.int8_products_per_s.round(),
                 "f32_products_per_s": self.limits.f32_products_per_s.round()}),
-            json!({"work": "load", "seconds": rounded(self.load_s, 3), "resident_bytes": self.resident_bytes}),
+            json!({"work": "load", "seconds": rounded(self.load.whole_s, 3),
+                "tokenizer_seconds": rounded(self.load.tokenizer_s, 3), "resident_bytes": self.resident_bytes}),
         ];
         lines.extend(self.results.iter().map(|it| {
             let rates: Vec<f64> = it.rates.iter().map(|&rate| rounded(rate, 2)).collect();
@@ -118,13 +120,14 @@ impl Report {
             .map_or_else(String::new, |bytes| format!("   resident {:.0} MiB", bytes as f64 / f64::from(1 << 20)));
         format!(
             "{} ({})\nlimits: memory {:.1} GB/s   int8 {:.0} G products/s   f32 {:.0} G products/s\n\
-             loaded in {:.2} s{resident}\n{table}",
+             loaded in {:.2} s (the vocabulary beside it {:.2} s){resident}\n{table}",
             self.model,
             self.computation,
             memory_bytes_per_s / 1e9,
             int8_products_per_s / 1e9,
             f32_products_per_s / 1e9,
-            self.load_s,
+            self.load.whole_s,
+            self.load.tokenizer_s,
         )
     }
 
