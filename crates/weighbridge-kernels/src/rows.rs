@@ -157,3 +157,55 @@ impl Rows {
 pub(crate) fn rows_at_once(width: usize, count: usize) -> usize {
     (8192 / width.max(1)).max(1).max(count.div_ceil(60_000))
 }
+
+impl Rows {
+    /// Writes `count` rows of `width` numbers, each by a call of `write`, and rounds each in the task that wrote it, while
+    /// it is in the first-level cache. It gives what [`Self::prepare`] and [`Self::round`] give.
+    ///
+    /// # Panics
+    /// As [`Self::round`].
+    pub fn fill(
+        &mut self,
+        cpu: &Cpu,
+        count: usize,
+        width: usize,
+        rounding: Rounding,
+        write: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.prepare(count, width);
+        self.bits = match rounding {
+            Rounding::None => return cpu.each_row(&mut self.plain, width, write),
+            Rounding::Bits8 => 8,
+            Rounding::Bits16 => 16,
+        };
+        assert!(width.is_multiple_of(GROUP), "rows of {width} numbers are no groups of {GROUP}");
+        let (numbers, bits) = (self.plain.len(), self.bits);
+        self.high.resize(numbers, 0);
+        self.low.resize(numbers, 0);
+        self.whole.resize(numbers, 0);
+        self.scales.resize(numbers / GROUP, 0.0);
+        self.sums.resize(numbers / HALF, 0);
+        self.lifts.resize(numbers / GROUP, 0.0);
+        let (high, low, whole) =
+            (Shared::new(&mut self.high), Shared::new(&mut self.low), Shared::new(&mut self.whole));
+        let (scales, lifts) = (Shared::new(&mut self.scales), Shared::new(&mut self.lifts));
+        let sums = Shared::new(&mut self.sums);
+        cpu.each_row(&mut self.plain, width, |row, plain| {
+            write(row, plain);
+            let part = row * width..(row + 1) * width;
+            let groups = part.start / GROUP..part.end / GROUP;
+            // SAFETY: each row is written by one call, and each list has a part for each row.
+            let (high, low, whole, scales, sums, lifts) = unsafe {
+                (
+                    high.part(part.clone()),
+                    low.part(part.clone()),
+                    whole.part(part.clone()),
+                    scales.part(groups.clone()),
+                    sums.part(part.start / HALF..part.end / HALF),
+                    lifts.part(groups),
+                )
+            };
+            crate::vector::round(cpu, bits, plain, high, low, whole, scales, sums, lifts);
+        });
+    }
+}

@@ -258,6 +258,35 @@ tiered! {
     }
 }
 
+tiered! {
+    /// [`layer_norm`] in place.
+    pub fn layer_norm_in_place(cpu: &Cpu, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+        let mean = sum(x, |x| x) / x.len() as f32;
+        let variance = sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
+            *x = (*x - mean) * scale * weight + bias;
+        }
+    }
+}
+
+tiered! {
+    /// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))` for each number.
+    pub fn gelu_tanh(cpu: &Cpu, x: &[f32], to: &mut [f32]) {
+        for (to, &x) in to.iter_mut().zip(x) {
+            let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x);
+            *to = 0.5 * x * (1.0 + tanh(inner));
+        }
+    }
+}
+
+tiered! {
+    /// `to += weight · x`.
+    pub fn add_weighed(cpu: &Cpu, to: &mut [f32], weight: f32, x: &[f32]) {
+        to.iter_mut().zip(x).for_each(|(to, x)| *to += weight * x);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
