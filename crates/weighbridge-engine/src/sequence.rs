@@ -113,7 +113,7 @@ impl Sequence {
                 return Ok(Progress::GoesOn);
             }
         }
-        self.draw(logits.into_last(), means)
+        self.draw(logits.last().to_vec(), means)
     }
 
     /// Publishes the end of the answer. Its place is free before its reader can know that it has ended.

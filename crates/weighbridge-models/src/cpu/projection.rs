@@ -44,12 +44,9 @@ impl Projection {
         rows.round(self.rounding, cpu);
     }
 
-    /// Rounds rows for several that share them.
-    pub(super) fn round_for(cpu: &Cpu, rows: &mut Rows, projections: &[&Self]) {
-        let rounded = projections.iter().find(|projection| projection.rounding != Rounding::None);
-        if let Some(projection) = rounded {
-            projection.round(cpu, rows);
-        }
+    /// Makes `rows` so many, each written by a call of `write`, and rounds them for this one.
+    pub(super) fn fill(&self, cpu: &Cpu, rows: &mut Rows, count: usize, write: impl Fn(usize, &mut [f32]) + Sync) {
+        rows.fill(cpu, count, self.inputs(), self.rounding, write);
     }
 
     pub(crate) fn product<'a>(&'a self, to: &'a mut [f32]) -> Product<'a> {
@@ -58,5 +55,35 @@ impl Projection {
 
     pub(super) fn added<'a>(&'a self, to: &'a mut [f32], scale: f32) -> Product<'a> {
         Product { then: Then::Add(scale), ..self.product(to) }
+    }
+}
+
+/// What rows have to be rounded for: all projections that meet them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    rounding: Rounding,
+}
+
+impl Needs {
+    /// Of projections with the same inputs.
+    pub(super) fn of<'a>(projections: impl IntoIterator<Item = &'a Projection>) -> Self {
+        let mut roundings = projections.into_iter().map(|projection| projection.rounding);
+        Self { rounding: roundings.find(|&rounding| rounding != Rounding::None).unwrap_or(Rounding::None) }
+    }
+
+    /// Those of two sets.
+    pub(super) fn and(self, other: Self) -> Self {
+        if self.rounding == Rounding::None { other } else { self }
+    }
+
+    /// Makes `rows` so many of so many numbers, each written by a call of `write`, and rounds them.
+    pub(super) fn fill(
+        self,
+        cpu: &Cpu,
+        rows: &mut Rows,
+        (count, width): (usize, usize),
+        write: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        rows.fill(cpu, count, width, self.rounding, write);
     }
 }
