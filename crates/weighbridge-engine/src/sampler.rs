@@ -8,76 +8,63 @@ mod cut;
 mod penalties;
 mod random;
 mod settings;
+mod weights;
 
 use cut::Candidate;
 pub(crate) use penalties::Penalties;
 pub(crate) use settings::Settings;
+use weighbridge_kernels::{Cpu, vector};
+use weights::Weights;
 
 /// The sampler of one engine thread: buffers that every sequence shares.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sampler {
+    cpu: Cpu,
+    penalised: Vec<f32>,
+    weights: Weights,
     candidates: Vec<Candidate>,
 }
 
+impl Default for Sampler {
+    fn default() -> Self {
+        let cpu = Cpu::new(1, None).expect("a processor has the best tier that it has");
+        Self { cpu, penalised: Vec::new(), weights: Weights::default(), candidates: Vec::new() }
+    }
+}
+
 impl Sampler {
-    /// The token at `position` (from 0) of the answer that is number `choice`, from its logits. The row is
-    /// used as working space. `None` where the logits hold no number to go by: the computation went wrong.
+    /// The token at `position` (from 0) of the answer that is number `choice`, from its logits. `None` where the
+    /// logits hold no number to go by: the computation went wrong.
     pub(crate) fn pick(
         &mut self,
-        row: &mut [f32],
+        row: &[f32],
         settings: &Settings,
         penalties: &Penalties,
         choice: u32,
         position: u64,
     ) -> Option<u32> {
-        penalties.apply(row);
-        let best = arg_max(row)?;
+        let row = if penalties.are_set() {
+            self.penalised.clear();
+            self.penalised.extend_from_slice(row);
+            penalties.apply(&mut self.penalised);
+            &self.penalised[..]
+        } else {
+            row
+        };
+        let best = vector::arg_max(&self.cpu, row).filter(|&best| row[best].is_finite())?;
         if settings.is_greedy() {
             return u32::try_from(best).ok();
         }
-        into_weights(row, row[best], settings.temperature);
-        let worst = cut::worst_kept(row, settings.top_k, settings.top_p, &mut self.candidates);
-        for (token, weight) in row.iter_mut().enumerate() {
-            let candidate = Candidate::new(*weight, token);
-            // The best token weighs 1, so that min-p is a bound on the weight itself.
-            if *weight < settings.min_p || worst.is_some_and(|worst| !candidate.reaches(&worst)) {
-                *weight = 0.0;
-            }
-        }
-        u32::try_from(draw(row, random::uniform(settings.seed, choice, position)).unwrap_or(best)).ok()
+        self.weights.fill(&self.cpu, row, row[best], settings.temperature);
+        let at = random::uniform(settings.seed, choice, position);
+        let drawn = if settings.leaves_out() {
+            cut::keep(&self.weights, settings, &mut self.candidates);
+            cut::draw(&self.candidates, at)
+        } else {
+            self.weights.draw(at)
+        };
+        u32::try_from(drawn.unwrap_or(best)).ok()
     }
-}
-
-/// Where the greatest logit stands, the first among equals. `None` where it is no finite number.
-fn arg_max(row: &[f32]) -> Option<usize> {
-    let mut best: Option<usize> = None;
-    for (token, &logit) in row.iter().enumerate() {
-        // Not a number is never greater than anything.
-        if logit > best.map_or(f32::NEG_INFINITY, |best| row[best]) {
-            best = Some(token);
-        }
-    }
-    best.filter(|&best| row[best].is_finite())
-}
-
-/// Turns logits into weights: softmax at a temperature, without its denominator. The best weighs 1.
-fn into_weights(row: &mut [f32], best: f32, temperature: f32) {
-    for logit in row {
-        let weight = ((*logit - best) / temperature).exp();
-        *logit = if weight.is_nan() { 0.0 } else { weight };
-    }
-}
-
-/// The place at which the weights, summed in order, pass the share `at` of their total. `None` where they
-/// never do, as when rounding leaves the sum an ulp short.
-fn draw(weights: &[f32], at: f64) -> Option<usize> {
-    let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
-    let target = at * total;
-    let mut sum = 0.0;
-    weights.iter().position(|&weight| {
-        sum += f64::from(weight);
-        sum > target
-    })
 }
 
 #[cfg(test)]
@@ -101,7 +88,7 @@ mod tests {
     }
 
     fn pick(row: &[f32], settings: &Settings, position: u64) -> Option<u32> {
-        Sampler::default().pick(&mut row.to_vec(), settings, &Penalties::new(0.0, 0.0), 0, position)
+        Sampler::default().pick(row, settings, &Penalties::new(0.0, 0.0), 0, position)
     }
 
     /// Which of five tokens come up in a thousand draws, and how often.
@@ -153,7 +140,7 @@ mod tests {
         let mut penalties = Penalties::new(0.0, 0.5);
         penalties.note(1);
         let greedy = Settings { temperature: 0.0, ..settings() };
-        assert_eq!(Sampler::default().pick(&mut ROW.to_vec(), &greedy, &penalties, 0, 0), Some(3));
+        assert_eq!(Sampler::default().pick(&ROW, &greedy, &penalties, 0, 0), Some(3));
     }
 
     proptest! {
@@ -170,8 +157,8 @@ mod tests {
             let settings = Settings { temperature, top_k, top_p, min_p, seed, ..settings() };
             let mut used = Sampler::default();
             let nothing = Penalties::new(0.0, 0.0);
-            used.pick(&mut [1.0, 2.0, 3.0], &settings, &nothing, 1, 9);
-            let token = used.pick(&mut row.clone(), &settings, &nothing, 0, position);
+            used.pick(&[1.0, 2.0, 3.0], &settings, &nothing, 1, 9);
+            let token = used.pick(&row, &settings, &nothing, 0, position);
             prop_assert!(token.is_some_and(|token| (token as usize) < row.len()));
             prop_assert_eq!(token, pick(&row, &settings, position));
         }

@@ -113,7 +113,7 @@ impl Sequence {
                 return Ok(Progress::GoesOn);
             }
         }
-        self.draw(logits.into_last(), means)
+        self.draw(&logits, means)
     }
 
     /// Publishes the end of the answer. Its place is free before its reader can know that it has ended.
@@ -131,11 +131,11 @@ impl Sequence {
         commission.reply.fail(failure);
     }
 
-    fn draw(&mut self, mut logits: Vec<f32>, means: Means<'_>) -> Result<Progress, Failure> {
+    fn draw(&mut self, logits: &Logits, means: Means<'_>) -> Result<Progress, Failure> {
         let Commission { settings, max_tokens, reply, .. } = &*self.commission;
         let token = means
             .sampler
-            .pick(&mut logits, settings, &self.penalties, self.choice, u64::from(self.drawn))
+            .pick(logits.last(), settings, &self.penalties, self.choice, u64::from(self.drawn))
             .ok_or_else(|| Failure::new(FailureKind::Internal, "the model computed no finite logits"))?;
         self.penalties.note(token);
         self.last = token;

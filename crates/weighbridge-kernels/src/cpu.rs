@@ -1,5 +1,6 @@
 //! What computes: a pool of threads and the instructions they use.
 
+use std::array;
 use std::sync::Arc;
 
 use crate::packed::Shared;
@@ -47,14 +48,39 @@ impl Cpu {
 
     /// Calls `work` for each row of `width` numbers, on all threads where there is work for them.
     pub fn each_row(&self, rows: &mut [f32], width: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-        let count = rows.len() / width.max(1);
+        self.each_rows([rows], [width], |row, [part]| work(row, part));
+    }
+
+    /// The same for lists of rows that belong together, each with the width of its own rows.
+    ///
+    /// # Panics
+    /// Where they have not as many rows as the first.
+    pub fn each_rows<const LISTS: usize>(
+        &self,
+        lists: [&mut [f32]; LISTS],
+        widths: [usize; LISTS],
+        work: impl Fn(usize, [&mut [f32]; LISTS]) + Sync,
+    ) {
+        let counts = array::from_fn::<_, LISTS, _>(|list| lists[list].len() / widths[list].max(1));
+        let Some(&count) = counts.first() else { return };
+        assert!(counts.iter().all(|&other| other == count), "lists of rows that belong together are as long");
+        let shared = lists.map(Shared::new);
+        self.each(count, widths.iter().sum(), |row| {
+            let parts = array::from_fn(|list| {
+                let width = widths[list];
+                // SAFETY: rows do not overlap, each is asked for once, and the lists are borrowed until all are done.
+                unsafe { shared[list].part(row * width..(row + 1) * width) }
+            });
+            work(row, parts);
+        });
+    }
+
+    /// Calls `work` once for each of `count` rows, whose work is that of `width` numbers. Few numbers are the work of the
+    /// calling thread alone.
+    pub(crate) fn each(&self, count: usize, width: usize, work: impl Fn(usize) + Sync) {
         let at_once = rows_at_once(width, count);
-        let shared = Shared::new(rows);
         self.pool.run(count.div_ceil(at_once), |task| {
-            for row in task * at_once..count.min((task + 1) * at_once) {
-                // SAFETY: rows do not overlap, each has one task, and `rows` is borrowed until the pool is done.
-                work(row, unsafe { shared.part(row * width..(row + 1) * width) });
-            }
+            (task * at_once..count.min((task + 1) * at_once)).for_each(&work);
         });
     }
 }

@@ -9,10 +9,12 @@
 mod avx2;
 mod scalar;
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use crate::cpu::Cpu;
 use crate::formats::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+use crate::lists::emptied;
 use crate::packed::{LANES, Layout, PackedMatrix, Shared};
 use crate::rows::Rows;
 use crate::tier::Tier;
@@ -27,6 +29,9 @@ const FEW_ROWS: usize = 4;
 pub(crate) const MOST_TILES: usize = 4;
 /// Bytes of weights that are worth a task.
 const TASK_BYTES: usize = 48 << 10;
+/// Bytes of weights, times the rows that go by them, that take less time than waking the other threads and waiting for
+/// them.
+const ALONE_BYTES: usize = 24 << 10;
 
 /// The sums of a row for the outputs of a tile.
 pub(crate) type Sums = [f32; LANES];
@@ -42,6 +47,17 @@ pub struct Product<'a> {
     pub to: &'a mut [f32],
     /// What is done with the result.
     pub then: Then,
+}
+
+/// A product of some rows among others.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The rows.
+    pub rows: &'a Rows,
+    /// Which of them.
+    pub range: Range<usize>,
+    /// What they are multiplied with: its result is `[range, outputs]`.
+    pub product: Product<'a>,
 }
 
 /// What is done with the result of a product.
@@ -67,61 +83,102 @@ impl Cpu {
     /// Where a matrix, its bias or its result has not the size that the rows ask for, and where rows are not rounded
     /// that meet a block format.
     pub fn product(&self, rows: &Rows, products: &mut [Product<'_>]) {
-        let work: Vec<Work<'_>> = products.iter_mut().map(|product| Work::new(rows, product)).collect();
-        let tiles: usize = work.iter().map(|work| work.matrix.tiles()).sum();
-        let bytes: usize = work.iter().map(|work| work.matrix.bytes()).sum();
-        let task_bytes = TASK_BYTES.min(bytes / (4 * self.pool().threads()) + 1);
-        // With many rows a few tiles are work enough.
-        let by_bytes = (task_bytes * tiles / bytes.max(1)).div_ceil(rows.count().max(1));
-        let side_by_side = if rows.count() > 1 { MOST_TILES.min(tiles.div_ceil(4 * self.pool().threads())) } else { 1 };
-        let at_once = by_bytes.max(side_by_side).max(tiles.div_ceil(60_000));
-        self.pool().run(tiles.div_ceil(at_once), |task| {
+        self.products(products.iter_mut().map(|product| {
+            let Product { matrix, bias, ref mut to, then } = *product;
+            Part { rows, range: 0..rows.count(), product: Product { matrix, bias, to, then } }
+        }));
+    }
+
+    /// Computes products of runs of rows, each with a matrix of its own, as one piece of work: where each is small, as with
+    /// the experts of a mixture, threads wait for each other once and not for each of them.
+    ///
+    /// # Panics
+    /// As [`Self::product`], and where there are no such rows.
+    pub fn products<'a>(&self, parts: impl IntoIterator<Item = Part<'a>>) {
+        let mut works: Vec<Work<'_>> = emptied(WORKS.take());
+        let mut tiles = 0;
+        for part in parts {
+            let work = Work::new(part, tiles);
+            tiles = work.tiles.end;
+            works.push(work);
+        }
+        self.run(&works, tiles);
+        WORKS.set(emptied(works));
+    }
+
+    fn run(&self, works: &[Work<'_>], tiles: usize) {
+        let load: usize = works.iter().map(|work| work.matrix.bytes() * work.range.len()).sum();
+        let at_once = if load <= ALONE_BYTES {
+            tiles
+        } else {
+            let task_bytes = TASK_BYTES.min(load / (4 * self.pool().threads()) + 1);
+            // With many rows a few tiles are work enough.
+            let is_single = works.iter().all(|work| work.range.len() == 1);
+            let side_by_side = if is_single { 1 } else { MOST_TILES.min(tiles.div_ceil(4 * self.pool().threads())) };
+            (task_bytes * tiles).div_ceil(load).max(side_by_side).max(tiles.div_ceil(60_000))
+        };
+        self.pool().run(tiles.div_ceil(at_once.max(1)), |task| {
             let mut range = task * at_once..tiles.min((task + 1) * at_once);
-            for work in &work {
-                let here = range.start.min(work.matrix.tiles())..range.end.min(work.matrix.tiles());
-                work.compute(self.tier(), rows, here);
-                range = range.start.saturating_sub(work.matrix.tiles())..range.end.saturating_sub(work.matrix.tiles());
+            let first = works.partition_point(|work| work.tiles.end <= range.start);
+            for work in &works[first..] {
+                let end = range.end.min(work.tiles.end);
+                work.compute(self.tier(), range.start - work.tiles.start..end - work.tiles.start);
+                range.start = end;
+                if range.is_empty() {
+                    return;
+                }
             }
         });
     }
 }
 
+thread_local! {
+    /// The list of a thread that brings products, kept for its memory.
+    static WORKS: Cell<Vec<Work<'static>>> = const { Cell::new(Vec::new()) };
+}
+
 /// A product as its tasks see it.
 struct Work<'a> {
+    rows: &'a Rows,
+    range: Range<usize>,
     matrix: &'a PackedMatrix,
     bias: Option<&'a [f32]>,
     to: Shared<f32>,
     then: Then,
+    /// Its tiles among those of all works.
+    tiles: Range<usize>,
 }
 
 impl<'a> Work<'a> {
-    fn new(rows: &Rows, product: &'a mut Product<'_>) -> Self {
-        let matrix = product.matrix;
+    fn new(part: Part<'a>, first_tile: usize) -> Self {
+        let Part { rows, range, product: Product { matrix, bias, to, then } } = part;
+        assert!(range.start <= range.end && range.end <= rows.count(), "the rows are there");
         assert_eq!(rows.width(), matrix.inputs(), "rows are as wide as the matrix has inputs");
-        assert_eq!(product.to.len(), rows.count() * matrix.outputs(), "there is a place for each number");
-        assert!(product.bias.is_none_or(|bias| bias.len() == matrix.outputs()), "a bias has a number for each output");
+        assert_eq!(to.len(), range.len() * matrix.outputs(), "there is a place for each number");
+        assert!(bias.is_none_or(|bias| bias.len() == matrix.outputs()), "a bias has a number for each output");
         let layout = matrix.layout();
         assert!(layout.is_float() || rows.is_rounded_for(layout), "rows that meet a block format are rounded for it");
-        Self { matrix, bias: product.bias, to: Shared::new(product.to), then: product.then }
+        let tiles = first_tile..first_tile + if range.is_empty() { 0 } else { matrix.tiles() };
+        Self { rows, range, matrix, bias, to: Shared::new(to), then, tiles }
     }
 
-    fn compute(&self, tier: Tier, rows: &Rows, tiles: Range<usize>) {
-        if rows.count() <= FEW_ROWS {
-            self.compute_by::<FEW_ROWS, { FEW_ROWS * MOST_TILES }>(tier, rows, tiles);
+    fn compute(&self, tier: Tier, tiles: Range<usize>) {
+        if self.range.len() <= FEW_ROWS {
+            self.compute_by::<FEW_ROWS, { FEW_ROWS * MOST_TILES }>(tier, tiles);
         } else {
-            self.compute_by::<ROWS_AT_ONCE, { ROWS_AT_ONCE * MOST_TILES }>(tier, rows, tiles);
+            self.compute_by::<ROWS_AT_ONCE, { ROWS_AT_ONCE * MOST_TILES }>(tier, tiles);
         }
     }
 
     /// A few tiles at a time, and so many rows, so that neither leaves the cache before it was used.
-    fn compute_by<const ROWS: usize, const SUMS: usize>(&self, tier: Tier, rows: &Rows, tiles: Range<usize>) {
+    fn compute_by<const ROWS: usize, const SUMS: usize>(&self, tier: Tier, tiles: Range<usize>) {
         let mut sums = [[0.0; LANES]; SUMS];
         for first_tile in tiles.clone().step_by(MOST_TILES) {
             let tiles = first_tile..tiles.end.min(first_tile + MOST_TILES);
-            for first in (0..rows.count()).step_by(ROWS) {
-                let range = first..rows.count().min(first + ROWS);
+            for first in self.range.clone().step_by(ROWS) {
+                let range = first..self.range.end.min(first + ROWS);
                 let sums = &mut sums[..tiles.len() * range.len()];
-                tiles_of_rows(tier, self.matrix, tiles.clone(), rows, range.clone(), sums);
+                tiles_of_rows(tier, self.matrix, tiles.clone(), self.rows, range.clone(), sums);
                 for (tile, sums) in tiles.clone().zip(sums.chunks_exact(range.len())) {
                     self.finish(tile, range.clone(), sums);
                 }
@@ -134,6 +191,7 @@ impl<'a> Work<'a> {
         let lanes = tile * LANES..outputs.min((tile + 1) * LANES);
         let bias = self.bias.map(|bias| &bias[lanes.clone()]);
         for (row, sums) in rows.zip(sums) {
+            let row = row - self.range.start;
             let place = row * outputs + lanes.start..row * outputs + lanes.end;
             // SAFETY: the result is borrowed for as long as this value lives, and each of its tiles has one task.
             let place = unsafe { self.to.part(place) };

@@ -26,6 +26,41 @@ pub enum Rounding {
     Bits8,
 }
 
+/// What rows are rounded for: the matrices that meet them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Needs {
+    /// The most that one asks for; 0 where all are of floats.
+    bits: u32,
+    /// Whether there are matrices of short records, and whether one has signed codes.
+    short: Option<bool>,
+    /// The same of long ones.
+    long: Option<bool>,
+}
+
+impl Needs {
+    /// Of a matrix.
+    pub fn new(rounding: Rounding, layout: Layout) -> Self {
+        let bits = match rounding {
+            Rounding::Bits8 => 8,
+            Rounding::Bits16 => 16,
+            Rounding::None => return Self::default(),
+        };
+        let whole = Some(layout.has_signed_codes());
+        match layout {
+            _ if layout.is_float() => Self::default(),
+            _ if layout.block() == LONG_GROUP => Self { bits, short: None, long: whole },
+            _ => Self { bits, short: whole, long: None },
+        }
+    }
+
+    /// Of these matrices and those.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        // `None` is less than any.
+        Self { bits: self.bits.max(other.bits), short: self.short.max(other.short), long: self.long.max(other.long) }
+    }
+}
+
 /// Rows of activations. Their memory is kept from step to step.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -145,24 +180,50 @@ impl Rows {
         &mut self.plain
     }
 
-    /// Rounds what was written for matrices of these layouts. The width must be a multiple of their blocks.
+    /// Rounds what was written, unless it is rounded so already. The width must be a multiple of the layouts' blocks.
     ///
     /// # Panics
     /// Where it is not.
-    pub fn round(&mut self, rounding: Rounding, layouts: impl IntoIterator<Item = Layout>, cpu: &Cpu) {
-        let bits = match rounding {
-            Rounding::None => return,
-            Rounding::Bits8 => 8,
-            Rounding::Bits16 => 16,
+    pub fn round(&mut self, needs: Needs, cpu: &Cpu) {
+        let needs = Needs {
+            short: needs.short.filter(|&whole| !self.short.is_so(needs.bits, whole, self.plain.len())),
+            long: needs.long.filter(|&whole| !self.long.is_so(needs.bits, whole, self.plain.len())),
+            ..needs
         };
-        for layout in layouts.into_iter().filter(|layout| !layout.is_float()) {
-            let (group, needs_whole) = (layout.block(), layout.has_signed_codes());
-            let rounded = if group == LONG_GROUP { &mut self.long } else { &mut self.short };
-            if rounded.bits == bits && (!needs_whole || rounded.whole.len() == self.plain.len()) {
-                continue;
-            }
-            rounded.fill(cpu, &self.plain, self.width, group, bits, needs_whole);
+        if needs.short.is_some() || needs.long.is_some() {
+            self.write_and_round(cpu, needs, |_, _| ());
         }
+    }
+
+    /// Writes `count` rows of `width` numbers, each by a call of `write`, and rounds each in the task that wrote it, while
+    /// it is in the first-level cache. It gives what [`Self::prepare`] and [`Self::round`] give.
+    ///
+    /// # Panics
+    /// As [`Self::round`].
+    pub fn fill(
+        &mut self,
+        cpu: &Cpu,
+        (count, width): (usize, usize),
+        needs: Needs,
+        write: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.prepare(count, width);
+        self.write_and_round(cpu, needs, write);
+    }
+
+    fn write_and_round(&mut self, cpu: &Cpu, needs: Needs, write: impl Fn(usize, &mut [f32]) + Sync) {
+        let Self { width, plain, short, long, .. } = self;
+        let (width, numbers) = (*width, plain.len());
+        let short = needs.short.map(|whole| (short.prepared(numbers, width, GROUP, needs.bits, whole), GROUP));
+        let long = needs.long.map(|whole| (long.prepared(numbers, width, LONG_GROUP, needs.bits, whole), LONG_GROUP));
+        cpu.each_row(plain, width, |row, plain| {
+            write(row, plain);
+            for (rounded, group) in [&short, &long].into_iter().flatten() {
+                // SAFETY: each row is written by one call, and each list has a part for each row.
+                let to = unsafe { rounded.part(row * width..(row + 1) * width, *group) };
+                crate::vector::round(cpu, needs.bits, *group, plain, to);
+            }
+        });
     }
 
     /// Whether each number is two bytes for matrices of records so long.
@@ -211,30 +272,25 @@ impl Rows {
 }
 
 impl Rounded {
-    /// Rounds `plain`, which is rows of `width` numbers.
-    fn fill(&mut self, cpu: &Cpu, plain: &[f32], width: usize, group: usize, bits: u32, needs_whole: bool) {
+    /// Whether so many numbers are rounded to so many bits, and there whole where that is asked for.
+    fn is_so(&self, bits: u32, whole: bool, numbers: usize) -> bool {
+        self.bits == bits && (!whole || self.whole.len() == numbers)
+    }
+
+    /// Room for so many numbers in rows of `width`, to be rounded by several tasks.
+    fn prepared(&mut self, numbers: usize, width: usize, group: usize, bits: u32, whole: bool) -> SharedRounded {
         assert!(width.is_multiple_of(group), "rows of {width} numbers are no groups of {group}");
-        let numbers = plain.len();
         self.bits = bits;
         self.high.resize(numbers, 0);
         self.low.resize(if bits == 16 { numbers } else { 0 }, 0);
-        self.whole.resize(if needs_whole { numbers } else { 0 }, 0);
+        self.whole.resize(if whole { numbers } else { 0 }, 0);
         self.scales.resize(numbers / group, 0.0);
         for plane in 0..2 {
             self.sums_of_16[plane].resize(numbers / HALF, 0);
             self.sums_of_32[plane].resize(numbers / GROUP, 0);
         }
         self.scaled_sums.resize(numbers / GROUP, 0.0);
-        let count = numbers / width.max(1);
-        let at_once = rows_at_once(width, count);
-        let shared = SharedRounded::new(self);
-        cpu.pool().run(count.div_ceil(at_once), |task| {
-            let rows = task * at_once..count.min((task + 1) * at_once);
-            let part = rows.start * width..rows.end * width;
-            // SAFETY: tasks have rows of their own, and each list has a part for each row.
-            let to = unsafe { shared.part(part.clone(), group) };
-            crate::vector::round(cpu, bits, group, &plain[part], to);
-        });
+        SharedRounded::new(self)
     }
 
     #[inline]
@@ -317,7 +373,7 @@ mod tests {
                 for (rounding, most) in [(Rounding::Bits8, 127.0), (Rounding::Bits16, 32512.0)] {
                     let mut rows = Rows::new();
                     rows.prepare(1, 512).copy_from_slice(&plain);
-                    rows.round(rounding, [layout], &cpu);
+                    rows.round(Needs::new(rounding, layout), &cpu);
                     assert!(rows.is_rounded_for(layout) && rows.is_wide(group) == (rounding == Rounding::Bits16));
                     let row = rows.rounded(0, group);
                     for (at, x) in plain.iter().enumerate() {
@@ -350,7 +406,9 @@ mod tests {
         let cpu = Cpu::new(1, None).expect("the best tier is available");
         let mut rows = Rows::new();
         rows.prepare(2, 256).fill(1.0);
-        rows.round(Rounding::Bits8, [Layout::Q4_0, Layout::Q4K, Layout::F16, Layout::Q8_0], &cpu);
+        let layouts = [Layout::Q4_0, Layout::Q4K, Layout::F16, Layout::Q8_0];
+        let needs = layouts.map(|layout| Needs::new(Rounding::Bits8, layout)).into_iter().reduce(Needs::and);
+        rows.round(needs.unwrap_or_default(), &cpu);
         assert!([Layout::Q4_0, Layout::Q4K, Layout::Q8_0].into_iter().all(|layout| rows.is_rounded_for(layout)));
         assert!(!rows.is_rounded_for(Layout::Iq4Xs), "nothing with signed codes and long records was named");
         rows.prepare(2, 256).fill(1.0);

@@ -253,6 +253,93 @@ tiered! {
     }
 }
 
+tiered! {
+    /// [`layer_norm`] in place.
+    pub fn layer_norm_in_place(cpu: &Cpu, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+        let mean = sum(x, |x| x) / x.len() as f32;
+        let variance = sum(x, |x| (x - mean) * (x - mean)) / x.len() as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for ((x, weight), bias) in x.iter_mut().zip(weight).zip(bias) {
+            *x = (*x - mean) * scale * weight + bias;
+        }
+    }
+}
+
+tiered! {
+    /// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))` for each number.
+    pub fn gelu_tanh(cpu: &Cpu, x: &[f32], to: &mut [f32]) {
+        for (to, &x) in to.iter_mut().zip(x) {
+            let inner = 0.797_884_6 * (x + 0.044_715 * x * x * x);
+            *to = 0.5 * x * (1.0 + tanh(inner));
+        }
+    }
+}
+
+tiered! {
+    /// `to += weight · x`.
+    pub fn add_weighed(cpu: &Cpu, to: &mut [f32], weight: f32, x: &[f32]) {
+        to.iter_mut().zip(x).for_each(|(to, x)| *to += weight * x);
+    }
+}
+
+tiered! {
+    /// Where the greatest number stands, the first among equals. What is not a number is never the greatest; `None` where
+    /// nothing is above −∞.
+    pub fn arg_max(cpu: &Cpu, x: &[f32]) -> Option<usize> {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (chunks, tail) = x.as_chunks::<LANES>();
+        for chunk in chunks {
+            lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = if x > *lane { x } else { *lane });
+        }
+        let largest = lanes.iter().chain(tail).fold(f32::NEG_INFINITY, |most, &x| if x > most { x } else { most });
+        if largest == f32::NEG_INFINITY {
+            return None;
+        }
+        let chunk = chunks.iter().position(|chunk| chunk.iter().fold(false, |found, &x| found | (x == largest)));
+        let first = chunk.map_or(x.len() - tail.len(), |chunk| chunk * LANES);
+        x[first..].iter().position(|&x| x == largest).map(|at| first + at)
+    }
+}
+
+/// Numbers whose sum and maximum [`softmax_weights`] gives together.
+pub const WEIGHTS_BLOCK: usize = 64;
+
+tiered! {
+    /// The softmax of a row at a temperature, without its denominator: `weights = exp((x − largest) / temperature)`, 0 for
+    /// what is not a number. Of each [`WEIGHTS_BLOCK`] weights it gives the sum and the greatest.
+    ///
+    /// # Panics
+    /// Where `weights` is not as long as the row, or there is no place for each block.
+    pub fn softmax_weights(
+        cpu: &Cpu,
+        x: &[f32],
+        largest: f32,
+        temperature: f32,
+        weights: &mut [f32],
+        sums: &mut [f64],
+        greatest: &mut [f32],
+    ) {
+        let blocks = x.len().div_ceil(WEIGHTS_BLOCK);
+        assert!(weights.len() == x.len() && sums.len() == blocks && greatest.len() == blocks, "lengths agree");
+        let places = x.chunks(WEIGHTS_BLOCK).zip(weights.chunks_mut(WEIGHTS_BLOCK));
+        for ((x, weights), (total, most)) in places.zip(sums.iter_mut().zip(greatest)) {
+            for (weight, x) in weights.iter_mut().zip(x) {
+                let power = exp((x - largest) / temperature);
+                *weight = if power.is_nan() { 0.0 } else { power };
+            }
+            let (mut sum_lanes, mut most_lanes) = ([0.0_f64; 8], [0.0_f32; 8]);
+            for weights in weights.chunks(8) {
+                for ((sum, most), &weight) in sum_lanes.iter_mut().zip(&mut most_lanes).zip(weights) {
+                    *sum += f64::from(weight);
+                    *most = if weight > *most { weight } else { *most };
+                }
+            }
+            *total = sum_lanes.iter().sum();
+            *most = most_lanes.iter().fold(0.0, |most, &lane| if lane > most { lane } else { most });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,6 +361,51 @@ mod tests {
             let x = step as f32 * 0.003;
             let (found, wanted) = (f64::from(tanh(x)), f64::from(x).tanh());
             assert!((found - wanted).abs() <= 6e-7 * wanted.abs().max(1e-3), "tanh({x}) is {found}, not {wanted}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_the_greatest_is_found_wherever_it_stands() {
+        let cpu = Cpu::new(1, None).expect("the best tier is available");
+        for length in 1..70 {
+            for at in 0..length {
+                let mut x = vec![-1.0; length];
+                x[at..].iter_mut().step_by(3).for_each(|x| *x = 2.0);
+                x[..at].iter_mut().step_by(2).for_each(|x| *x = f32::NAN);
+                assert_eq!(arg_max(&cpu, &x), Some(at));
+            }
+        }
+        assert_eq!(arg_max(&cpu, &[]), None);
+        assert_eq!(arg_max(&cpu, &[f32::NEG_INFINITY, f32::NAN]), None);
+    }
+
+    #[test]
+    fn weights_are_the_same_on_every_tier_and_their_blocks_add_up() {
+        for length in [1, 63, 64, 65, 200, 1000] {
+            let mut x: Vec<f32> = (0..length).map(|at| (at * 37 % 101) as f32 * 0.2 - 9.0).collect();
+            x[length / 2] = f32::NAN;
+            x[length / 3] = f32::NEG_INFINITY;
+            let blocks = length.div_ceil(WEIGHTS_BLOCK);
+            let on = |tier| {
+                let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+                let (mut weights, mut sums, mut greatest) = (vec![9.0; length], vec![9.0; blocks], vec![9.0; blocks]);
+                softmax_weights(&cpu, &x, 11.0, 0.7, &mut weights, &mut sums, &mut greatest);
+                (weights, sums, greatest)
+            };
+            let plain = on(Tier::Scalar);
+            for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+                assert_eq!(on(tier), plain);
+            }
+            let (weights, sums, greatest) = plain;
+            for (at, (weight, x)) in weights.iter().zip(&x).enumerate() {
+                let wanted = if x.is_nan() { 0.0 } else { ((f64::from(*x) - 11.0) / f64::from(0.7_f32)).exp() };
+                assert!((f64::from(*weight) - wanted).abs() <= 4e-6 * wanted, "{weight} at {at}, not {wanted}");
+            }
+            for (block, weights) in weights.chunks(WEIGHTS_BLOCK).enumerate() {
+                let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+                assert!((sums[block] - sum).abs() <= 1e-12 * sum);
+                assert_eq!(greatest[block], weights.iter().copied().fold(0.0, f32::max));
+            }
         }
     }
 }

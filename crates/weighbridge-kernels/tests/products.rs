@@ -2,7 +2,7 @@
 //! neighbours and on any number of threads.
 
 use half::f16;
-use weighbridge_kernels::{Cpu, Layout, PackedMatrix, Product, Rounding, Rows, Then, Tier};
+use weighbridge_kernels::{Cpu, Layout, Needs, PackedMatrix, Product, Rounding, Rows, Then, Tier};
 
 const LAYOUTS: [Layout; 14] = [
     Layout::F32,
@@ -69,7 +69,7 @@ fn blocks(layout: Layout, count: usize, random: &mut Random) -> Vec<u8> {
 fn product(cpu: &Cpu, matrix: &PackedMatrix, x: &[f32], count: usize, rounding: Rounding) -> Vec<f32> {
     let mut rows = Rows::new();
     rows.prepare(count, matrix.inputs()).copy_from_slice(x);
-    rows.round(rounding, [matrix.layout()], cpu);
+    rows.round(Needs::new(rounding, matrix.layout()), cpu);
     let mut to = vec![f32::NAN; count * matrix.outputs()];
     cpu.product(&rows, &mut [Product::new(matrix, &mut to)]);
     to

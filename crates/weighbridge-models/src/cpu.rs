@@ -20,14 +20,18 @@ mod turns;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use weighbridge_kernels::{Cpu, KvType, Limits, PackedMatrix, Pool, Rows as Activations, Tier, TierError, threads};
+use weighbridge_kernels::{
+    Cpu, KvType, Limits, Look, PackedMatrix, Pool, Rows as Activations, Tier, TierError, emptied, threads,
+};
 
+use self::experts::Mixture;
 use self::layer::Layer;
 use self::norm::Norm;
 pub(crate) use self::pages::{Store, Table};
 pub(crate) use self::projection::Projection;
 use self::turns::Turns;
 use crate::blocks::embedding::Embedding;
+use crate::blocks::mask::first_key;
 use crate::blocks::rope::Rope;
 use crate::cache::KvCache;
 use crate::decoder::{self, ComputeError, Rows, Step};
@@ -118,18 +122,43 @@ pub(crate) struct Scratch {
     gate: Vec<f32>,
     up: Vec<f32>,
     out: Vec<f32>,
+    mixture: Mixture,
+    lists: Lists,
+    /// Logits, shared with those that were given out; used again once all of them are gone.
+    logits: Arc<Vec<f32>>,
+}
+
+/// What all layers of a step share, in lists whose memory is kept.
+#[derive(Debug, Default)]
+struct Lists {
+    tokens: Vec<u32>,
+    turns: Vec<Turns>,
+    looks: Vec<Look<'static>>,
+    /// The rows that get logits.
+    wanted: Vec<usize>,
 }
 
 /// What all layers of a step share.
 pub(crate) struct StepRows<'a> {
     cpu: &'a Cpu,
-    /// For each row its sequence, by number, and its position.
-    rows: &'a [(usize, usize)],
-    /// For each sequence its pages.
-    tables: &'a [&'a [u32]],
+    /// Rows there are.
+    count: usize,
+    /// For each of the decoder's spans what each row sees, its own position being the last.
+    looks: &'a [Look<'a>],
     /// For each of the decoder's ropes.
     turns: &'a [Turns],
-    spans: &'a [Span],
+}
+
+impl<'a> StepRows<'a> {
+    /// What rows see in a span.
+    fn looks(&self, span: usize) -> &'a [Look<'a>] {
+        &self.looks[span * self.count..][..self.count]
+    }
+
+    /// The position of a row in its sequence.
+    fn position(&self, row: usize) -> usize {
+        self.looks[row].seen.1
+    }
 }
 
 impl CpuDecoder {
@@ -177,34 +206,44 @@ impl CpuDecoder {
         spans: &[Span],
         steps: &mut [Step<'_>],
     ) -> Result<Vec<Logits>, ComputeError> {
-        let mut rows = Vec::with_capacity(steps.iter().map(|step| step.tokens.len()).sum());
-        for (sequence, step) in steps.iter_mut().enumerate() {
-            let past = step.cache.len();
-            step.cache.reserve_pages(step.tokens.len())?;
-            rows.extend((past..past + step.tokens.len()).map(|position| (sequence, position)));
-        }
-        let tables: Vec<&[u32]> = steps.iter().map(|step| step.cache.pages()).collect();
-        let turns: Vec<_> = ropes.iter().map(|rope| Turns::of(rope, steps)).collect();
-        let shared = StepRows { cpu: &self.cpu, rows: &rows, tables: &tables, turns: &turns, spans };
-
         let mut scratch = self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
         let scratch = &mut *scratch;
-        scratch.x.resize(rows.len() * spec.hidden, 0.0);
-        self.embed(spec, steps, &mut scratch.x);
+        for step in &mut *steps {
+            step.cache.reserve_pages(step.tokens.len())?;
+        }
+        // Apart from the rest, which the layers write.
+        let mut lists = std::mem::take(&mut scratch.lists);
+        lists.turns.resize_with(ropes.len(), Turns::default);
+        lists.turns.iter_mut().zip(ropes).for_each(|(turns, rope)| turns.fill(rope, steps));
+        let mut looks: Vec<Look<'_>> = emptied(std::mem::take(&mut lists.looks));
+        for &span in spans {
+            for step in &*steps {
+                let positions = step.cache.len()..step.cache.len() + step.tokens.len();
+                let table = step.cache.pages();
+                looks.extend(positions.map(|position| Look { table, seen: (first_key(position, span), position) }));
+            }
+        }
+        self.embed(spec, steps, &mut lists.tokens, &mut scratch.x);
+        let count = lists.tokens.len();
+        let shared = StepRows { cpu: &self.cpu, count, looks: &looks, turns: &lists.turns };
         let mut pages = self.store.pages();
         for (layer, pages) in self.layers.iter().zip(pages.iter_mut()) {
             layer.forward(&shared, pages, scratch);
         }
         drop(pages);
-        let logits = self.logits(spec, steps, scratch);
+        lists.looks = emptied(looks);
+        let logits = self.logits(spec, steps, &mut lists.wanted, scratch);
+        scratch.lists = lists;
         for step in steps {
             step.cache.advance(step.tokens.len());
         }
         Ok(logits)
     }
 
-    fn embed(&self, spec: &DecoderSpec, steps: &[Step<'_>], x: &mut [f32]) {
-        let tokens: Vec<u32> = steps.iter().flat_map(|step| step.tokens).copied().collect();
+    fn embed(&self, spec: &DecoderSpec, steps: &[Step<'_>], tokens: &mut Vec<u32>, x: &mut Vec<f32>) {
+        tokens.clear();
+        steps.iter().for_each(|step| tokens.extend(step.tokens));
+        x.resize(tokens.len() * spec.hidden, 0.0);
         self.cpu.each_row(x, spec.hidden, |row, x| {
             self.embedding.row(tokens[row] as usize, x);
             if spec.embedding_scale != 1.0 {
@@ -213,27 +252,43 @@ impl CpuDecoder {
         });
     }
 
-    fn logits(&self, spec: &DecoderSpec, steps: &[Step<'_>], scratch: &mut Scratch) -> Vec<Logits> {
-        let Scratch { x, normed, .. } = scratch;
-        let mut wanted = Vec::new();
+    fn logits(
+        &self,
+        spec: &DecoderSpec,
+        steps: &[Step<'_>],
+        wanted: &mut Vec<usize>,
+        scratch: &mut Scratch,
+    ) -> Vec<Logits> {
+        let Scratch { x, normed, logits, .. } = scratch;
+        wanted.clear();
         let mut first = 0;
         for step in steps {
             let end = first + step.tokens.len();
-            match step.rows {
-                Rows::All => wanted.extend(first..end),
-                Rows::Last => wanted.push(end - 1),
-                Rows::None => {}
-            }
+            wanted.extend(end - step.logits_rows()..end);
             first = end;
         }
-        let hidden = spec.hidden;
-        self.cpu.each_row(normed.prepare(wanted.len(), hidden), hidden, |row, to| {
-            self.final_norm.row(&self.cpu, &x[wanted[row] * hidden..][..hidden], to);
-        });
-        self.head.round(&self.cpu, normed);
-        let mut numbers = vec![0.0; wanted.len() * spec.vocabulary];
-        self.cpu.product(normed, &mut [self.head.product(&mut numbers)]);
-        self.cpu.each_row(&mut numbers, spec.vocabulary, |_, row| {
+        if !wanted.is_empty() {
+            let numbers = for_rows(logits, wanted.len(), spec.vocabulary);
+            self.head.fill(&self.cpu, normed, wanted.len(), |row, to| {
+                self.final_norm.row(&self.cpu, &x[wanted[row] * spec.hidden..][..spec.hidden], to);
+            });
+            self.cpu.product(normed, &mut [self.head.product(numbers)]);
+            self.finish_logits(spec, numbers);
+        }
+        let mut rows = 0;
+        let of_step = |step: &Step<'_>| {
+            let first = rows;
+            rows += step.logits_rows();
+            Logits::of_rows(logits, first..rows, spec.vocabulary)
+        };
+        steps.iter().map(of_step).collect()
+    }
+
+    fn finish_logits(&self, spec: &DecoderSpec, numbers: &mut [f32]) {
+        if spec.logit_scale == 1.0 && spec.logit_cap.is_none() {
+            return;
+        }
+        self.cpu.each_row(numbers, spec.vocabulary, |_, row| {
             if spec.logit_scale != 1.0 {
                 row.iter_mut().for_each(|logit| *logit *= spec.logit_scale);
             }
@@ -241,26 +296,31 @@ impl CpuDecoder {
                 weighbridge_kernels::vector::soft_cap(&self.cpu, row, cap);
             }
         });
-        let mut rest = numbers;
-        let count = |step: &Step<'_>| match step.rows {
-            Rows::All => step.tokens.len(),
+    }
+}
+
+/// Rows of logits whose memory is kept at most.
+const LOGITS_KEPT: usize = 64;
+
+/// Memory for `rows` of logits: what the last step had, unless its reader still has it, or it is far too large.
+fn for_rows(kept: &mut Arc<Vec<f32>>, rows: usize, vocabulary: usize) -> &mut [f32] {
+    let needed = rows * vocabulary;
+    if Arc::get_mut(kept).is_none() || kept.capacity() > needed.max(LOGITS_KEPT * vocabulary) {
+        *kept = Arc::default();
+    }
+    let kept = Arc::make_mut(kept);
+    kept.resize(needed, 0.0);
+    kept
+}
+
+impl Step<'_> {
+    /// Rows of logits that it asks for.
+    fn logits_rows(&self) -> usize {
+        match self.rows {
+            Rows::All => self.tokens.len(),
             Rows::Last => 1,
             Rows::None => 0,
-        };
-        // Back to front, so that the first takes what is left without a copy.
-        let mut logits: Vec<_> = steps
-            .iter()
-            .rev()
-            .map(|step| {
-                let own = match rest.len() - count(step) * spec.vocabulary {
-                    0 => std::mem::take(&mut rest),
-                    others => rest.split_off(others),
-                };
-                Logits::new(own, spec.vocabulary)
-            })
-            .collect();
-        logits.reverse();
-        logits
+        }
     }
 }
 

@@ -65,7 +65,7 @@ fn read(
                 nats += logsumexp - row.get(next as usize).copied().map_or(0.0, f64::from);
             }
         }
-        evaluation.logits_last = logits.into_last();
+        evaluation.logits_last = logits.last().to_vec();
     }
     if tokens.len() > 1 {
         evaluation.loss = nats / (tokens.len() - 1) as f64;

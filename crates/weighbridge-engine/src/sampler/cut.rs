@@ -1,26 +1,18 @@
-//! Which tokens stay in the draw: the best k, and the nucleus.
+//! Which tokens stay in the draw: the best k, the nucleus, and what is not too light.
 //!
-//! Both come down to one worst token that still stays. It is found by partial selection: the vocabulary is
-//! never sorted, and the buffer of candidates is used again for every token of every sequence.
+//! They are found by partial selection among the few that are heavy enough to be of them: the vocabulary is never
+//! sorted, and the buffer of candidates is used again for every token of every sequence.
 
 use std::cmp::Ordering;
+
+use super::settings::Settings;
+use super::weights::Weights;
 
 /// A token in the draw. Candidates are ranked by weight, the greater first; among equals the lower id.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {
     weight: f32,
     token: u32,
-}
-
-impl Candidate {
-    pub(crate) fn new(weight: f32, token: usize) -> Self {
-        Self { weight, token: token as u32 }
-    }
-
-    /// Whether it ranks as high as `worst` or higher.
-    pub(crate) fn reaches(&self, worst: &Self) -> bool {
-        rank(self, worst) != Ordering::Greater
-    }
 }
 
 fn rank(a: &Candidate, b: &Candidate) -> Ordering {
@@ -30,65 +22,84 @@ fn rank(a: &Candidate, b: &Candidate) -> Ordering {
 /// How many candidates the nucleus looks at first; most answers need fewer.
 const FIRST_LOOK: usize = 64;
 
-/// The worst token that stays in the draw when only the best `top_k` of it stay (0: all of them), and of
-/// these the fewest whose share reaches `top_p` (1 or more: all of them). `None` where every token stays.
-///
-/// `weights` are shares of the draw up to a common factor, none of them negative or not a number.
-pub(crate) fn worst_kept(
-    weights: &[f32],
-    top_k: usize,
-    top_p: f32,
-    candidates: &mut Vec<Candidate>,
-) -> Option<Candidate> {
+/// Makes `candidates` those that stay, in the order of their ids: of the best `top_k` (0: of all) the fewest whose share
+/// reaches `top_p` (1 or more: all of them), without those that weigh less than `min_p`.
+pub(super) fn keep(weights: &Weights, settings: &Settings, candidates: &mut Vec<Candidate>) {
+    let (top_k, top_p) = (settings.top_k, settings.top_p);
+    // 0 where it is not a number.
+    let min_p = settings.min_p.max(0.0);
     let limits_count = top_k > 0 && top_k < weights.len();
     let limits_share = top_p < 1.0;
-    if !limits_count && !limits_share {
-        return None;
-    }
-    candidates.clear();
-    let total = if limits_count {
-        candidates.extend(weights.iter().enumerate().map(|(token, &weight)| Candidate::new(weight, token)));
-        candidates.select_nth_unstable_by(top_k - 1, rank);
-        candidates.truncate(top_k);
-        if !limits_share {
-            return candidates.last().copied();
-        }
-        candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
-    } else {
-        let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    let least = match (limits_count, limits_share) {
+        (true, _) => least_of_best(weights.greatest(), top_k, candidates),
         // Tokens lighter than this hold, all together, less than half the share that may be left out (half, so
-        // that rounding does not matter): a first sieve that leaves few to rank.
-        let least = (0.5 * (1.0 - f64::from(top_p)) * total / weights.len() as f64) as f32;
-        let all = weights.iter().enumerate().map(|(token, &weight)| Candidate::new(weight, token));
-        candidates.extend(all.filter(|candidate| candidate.weight >= least));
-        total
+        // that rounding does not matter).
+        (false, true) => (0.5 * (1.0 - f64::from(top_p.max(0.0))) * weights.total() / weights.len() as f64) as f32,
+        (false, false) => min_p,
     };
-    worst_of_nucleus(candidates, f64::from(top_p) * total)
+    candidates.clear();
+    candidates.extend(weights.at_least(least).map(|(token, weight)| Candidate { weight, token: token as u32 }));
+    if limits_count && top_k < candidates.len() {
+        candidates.select_nth_unstable_by(top_k, rank);
+        candidates.truncate(top_k);
+    }
+    if limits_share {
+        let total = if limits_count { sum(candidates) } else { weights.total() };
+        let kept = nucleus(candidates, f64::from(top_p) * total);
+        candidates.truncate(kept);
+    }
+    candidates.retain(|candidate| candidate.weight >= min_p);
+    candidates.sort_unstable_by_key(|candidate| candidate.token);
 }
 
-/// The candidate at which the weights, summed from the best down, reach `enough`.
-fn worst_of_nucleus(candidates: &mut [Candidate], enough: f64) -> Option<Candidate> {
+fn sum(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|candidate| f64::from(candidate.weight)).sum()
+}
+
+/// A weight that the best `count` tokens reach: so many blocks have one that does.
+fn least_of_best(greatest: &[f32], count: usize, space: &mut Vec<Candidate>) -> f32 {
+    if count > greatest.len() {
+        return 0.0;
+    }
+    space.clear();
+    space.extend(greatest.iter().map(|&weight| Candidate { weight, token: 0 }));
+    space.select_nth_unstable_by(count - 1, rank).1.weight
+}
+
+/// How many candidates it takes until their weights, summed from the best down, reach `enough`. They come first then.
+fn nucleus(candidates: &mut [Candidate], enough: f64) -> usize {
+    let all = candidates.len();
     let mut rest = candidates;
     let mut look = FIRST_LOOK;
     let mut sum = 0.0;
-    let mut worst = None;
     while !rest.is_empty() {
         if look < rest.len() {
             rest.select_nth_unstable_by(look - 1, rank);
         }
+        let before = all - rest.len();
         let (best, others) = rest.split_at_mut(look.min(rest.len()));
         best.sort_unstable_by(rank);
-        for candidate in best.iter() {
-            worst = Some(*candidate);
+        for (at, candidate) in best.iter().enumerate() {
             sum += f64::from(candidate.weight);
             if sum >= enough {
-                return worst;
+                return before + at + 1;
             }
         }
         rest = others;
         look *= 4;
     }
-    worst
+    all
+}
+
+/// The candidate at which the weights, summed in order, pass the share `at` of their total, as [`Weights::draw`].
+pub(super) fn draw(candidates: &[Candidate], at: f64) -> Option<usize> {
+    let target = at * sum(candidates);
+    let mut sum = 0.0;
+    let drawn = candidates.iter().find(|candidate| {
+        sum += f64::from(candidate.weight);
+        sum > target
+    });
+    drawn.map(|candidate| candidate.token as usize)
 }
 
 #[cfg(test)]
@@ -99,7 +110,8 @@ mod tests {
 
     /// The same by sorting everything.
     fn kept_by_sorting(weights: &[f32], top_k: usize, top_p: f32) -> Vec<u32> {
-        let mut sorted: Vec<_> = weights.iter().enumerate().map(|(token, &w)| Candidate::new(w, token)).collect();
+        let mut sorted: Vec<_> =
+            weights.iter().enumerate().map(|(token, &w)| Candidate { weight: w, token: token as u32 }).collect();
         sorted.sort_by(rank);
         if top_k > 0 {
             sorted.truncate(top_k);
@@ -119,9 +131,18 @@ mod tests {
     }
 
     fn kept(weights: &[f32], top_k: usize, top_p: f32) -> Vec<u32> {
-        let worst = worst_kept(weights, top_k, top_p, &mut Vec::new());
-        let all = weights.iter().enumerate().map(|(token, &weight)| Candidate::new(weight, token));
-        all.filter(|candidate| worst.is_none_or(|worst| candidate.reaches(&worst))).map(|c| c.token).collect()
+        let settings = Settings {
+            temperature: 1.0,
+            top_k,
+            top_p,
+            min_p: 0.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            seed: 0,
+        };
+        let mut candidates = Vec::new();
+        keep(&Weights::of(weights), &settings, &mut candidates);
+        candidates.iter().map(|candidate| candidate.token).collect()
     }
 
     #[test]

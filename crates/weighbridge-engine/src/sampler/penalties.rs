@@ -38,7 +38,8 @@ impl Penalties {
         }
     }
 
-    fn are_set(&self) -> bool {
+    /// Whether they change anything.
+    pub(crate) fn are_set(&self) -> bool {
         self.frequency != 0.0 || self.presence != 0.0
     }
 }

@@ -36,6 +36,11 @@ impl Settings {
         }
     }
 
+    /// Whether tokens may be left out of the draw.
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.top_k > 0 || self.top_p < 1.0 || self.min_p > 0.0
+    }
+
     pub(crate) fn is_greedy(&self) -> bool {
         // `max` takes 0 where the other is not a number.
         self.temperature.max(0.0) == 0.0

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::hint::black_box;
 
-use weighbridge_kernels::{Cpu, Layout, PackedMatrix, Product, Rounding, Rows};
+use weighbridge_kernels::{Cpu, Layout, Needs, PackedMatrix, Product, Rounding, Rows};
 
 use crate::report::Floor;
 use crate::{Bench, Random};
@@ -26,7 +26,8 @@ pub(crate) fn all(bench: &mut Bench) -> Result<(), Box<dyn Error>> {
         if bench.wants(&name) {
             let mut rows = rows(512);
             let floor = Floor { numbers: 512 * INPUTS, ..Floor::default() };
-            bench.time(&name, floor, |cpu| rows.round(rounding, cpu));
+            let needs = Needs::new(rounding, Layout::Q4K);
+            bench.time(&name, floor, |cpu| rows.fill(cpu, (512, INPUTS), needs, |_, _| ()));
         }
     }
     Ok(())
@@ -59,7 +60,7 @@ fn of_layout(bench: &mut Bench, layout: Layout) -> Result<(), Box<dyn Error>> {
 
 fn product(bench: &mut Bench, name: &str, matrices: &[PackedMatrix], rounding: Rounding, count: usize) {
     let mut rows = rows(count);
-    rows.round(rounding, &bench.cpu);
+    rows.round(Needs::new(rounding, matrices[0].layout()), &bench.cpu);
     let mut to = vec![0.0; count * OUTPUTS];
     let products = count * INPUTS * OUTPUTS;
     let (int8, f32) = match rounding {

@@ -13,68 +13,118 @@ pub(crate) fn choose(
     choice_bias: Option<&[f32]>,
     table: Option<&[u32]>,
 ) -> Vec<(usize, f32)> {
-    if let Scoring::SparseMixer { jitter } = spec.scoring {
-        return sparse_mixer(scores, chosen, jitter);
+    let mut chooser = Chooser::default();
+    chooser.choose(spec, chosen, scores, choice_bias, table);
+    chooser.chosen
+}
+
+/// Chooses for one token after the other, and keeps its memory.
+#[derive(Debug, Default)]
+pub(crate) struct Chooser {
+    weights: Vec<f32>,
+    merits: Vec<f32>,
+    of_groups: Vec<f32>,
+    places: Vec<usize>,
+    taken: Vec<f32>,
+    chosen: Vec<(usize, f32)>,
+}
+
+impl Chooser {
+    /// What [`choose`] gives, which the next call changes.
+    pub(crate) fn choose(
+        &mut self,
+        spec: &RouterSpec,
+        chosen: usize,
+        scores: &[f32],
+        choice_bias: Option<&[f32]>,
+        table: Option<&[u32]>,
+    ) -> &mut [(usize, f32)] {
+        if let Scoring::SparseMixer { jitter } = spec.scoring {
+            return self.sparse_mixer(scores, chosen, jitter);
+        }
+        let Self { weights, merits, places, taken, .. } = self;
+        copy(weights, scores);
+        match spec.scoring {
+            Scoring::Softmax => softmax(weights),
+            Scoring::Sigmoid => weights.iter_mut().for_each(|score| *score = 1.0 / (1.0 + (-*score).exp())),
+            Scoring::SqrtSoftplus => weights.iter_mut().for_each(|score| *score = softplus(*score).sqrt()),
+            Scoring::SoftmaxOfChosen | Scoring::SparseMixer { .. } => {}
+        }
+        copy(merits, weights);
+        for (merit, bias) in merits.iter_mut().zip(choice_bias.unwrap_or_default()) {
+            *merit += bias;
+        }
+        if let Some(groups) = spec.groups {
+            close_groups(merits, groups, &mut self.of_groups, places);
+        }
+        match table {
+            Some(table) => {
+                places.clear();
+                places.extend(table.iter().map(|&expert| expert as usize));
+            }
+            None => best(merits, chosen, places),
+        }
+        taken.clear();
+        taken.extend(places.iter().map(|&expert| weights[expert]));
+        if spec.scoring == Scoring::SoftmaxOfChosen {
+            softmax(taken);
+        }
+        let divisor = if spec.renormalise { taken.iter().sum::<f32>() + SUM_MIN } else { 1.0 };
+        self.chosen.clear();
+        let weighed = taken.iter().map(|weight| weight / divisor * spec.scale);
+        self.chosen.extend(places.iter().copied().zip(weighed));
+        &mut self.chosen
     }
-    let weights = match spec.scoring {
-        Scoring::Softmax => softmax(scores),
-        Scoring::Sigmoid => scores.iter().map(|&score| 1.0 / (1.0 + (-score).exp())).collect(),
-        Scoring::SqrtSoftplus => scores.iter().map(|&score| softplus(score).sqrt()).collect(),
-        Scoring::SoftmaxOfChosen | Scoring::SparseMixer { .. } => scores.to_vec(),
-    };
-    let mut merits = weights.clone();
-    for (merit, bias) in merits.iter_mut().zip(choice_bias.unwrap_or_default()) {
-        *merit += bias;
+
+    /// `sparsemixer` of transformers' `modeling_phimoe.py`, as it is when not training.
+    fn sparse_mixer(&mut self, scores: &[f32], chosen: usize, jitter: f32) -> &mut [(usize, f32)] {
+        let left = &mut self.merits;
+        copy(left, scores);
+        self.chosen.clear();
+        best(scores, chosen, &mut self.places);
+        for &expert in &self.places {
+            let top = left[expert];
+            let is_close = |score: f32| top - score <= 2.0 * jitter * score.abs().max(top);
+            let close = scores.iter().zip(&*left).filter(|&(&score, &left)| left.is_finite() && is_close(score));
+            let sum: f32 = close.map(|(score, _)| (score - top).exp()).sum();
+            self.chosen.push((expert, 1.0 / sum));
+            left[expert] = f32::NEG_INFINITY;
+        }
+        &mut self.chosen
     }
-    if let Some(groups) = spec.groups {
-        close_groups(&mut merits, groups);
-    }
-    let experts = match table {
-        Some(table) => table.iter().map(|&expert| expert as usize).collect(),
-        None => best(&merits, chosen),
-    };
-    let mut taken: Vec<f32> = experts.iter().map(|&expert| weights[expert]).collect();
-    if spec.scoring == Scoring::SoftmaxOfChosen {
-        taken = softmax(&taken);
-    }
-    let divisor = if spec.renormalise { taken.iter().sum::<f32>() + SUM_MIN } else { 1.0 };
-    experts.into_iter().zip(taken).map(|(expert, weight)| (expert, weight / divisor * spec.scale)).collect()
+}
+
+fn copy(to: &mut Vec<f32>, from: &[f32]) {
+    to.clear();
+    to.extend_from_slice(from);
 }
 
 /// The places of the largest numbers, largest first; of equals the first.
-fn best(merits: &[f32], count: usize) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..merits.len()).collect();
-    places.sort_by(|&one, &other| merits[other].total_cmp(&merits[one]));
-    places.truncate(count);
-    places
+fn best(merits: &[f32], count: usize, places: &mut Vec<usize>) {
+    let order = |one: &usize, other: &usize| merits[*other].total_cmp(&merits[*one]).then(one.cmp(other));
+    places.clear();
+    places.extend(0..merits.len());
+    if count < places.len() {
+        places.select_nth_unstable_by(count, order);
+        places.truncate(count);
+    }
+    places.sort_unstable_by(order);
 }
 
 /// Takes all experts but those of the best groups out of the choice.
-fn close_groups(merits: &mut [f32], groups: GroupsSpec) {
+fn close_groups(merits: &mut [f32], groups: GroupsSpec, of_groups: &mut Vec<f32>, places: &mut Vec<usize>) {
     let size = (merits.len() / groups.count).max(1);
-    let merit = |group: &[f32]| best(group, groups.best).into_iter().map(|expert| group[expert]).sum();
-    let of_groups: Vec<f32> = merits.chunks(size).map(merit).collect();
-    let open = best(&of_groups, groups.chosen);
+    of_groups.clear();
+    for group in merits.chunks(size) {
+        best(group, groups.best, places);
+        of_groups.push(places.iter().map(|&expert| group[expert]).sum());
+    }
+    best(of_groups, groups.chosen, places);
     for (group, merits) in merits.chunks_mut(size).enumerate() {
-        if !open.contains(&group) {
+        if !places.contains(&group) {
             merits.fill(f32::NEG_INFINITY);
         }
     }
-}
-
-/// `sparsemixer` of transformers' `modeling_phimoe.py`, as it is when not training.
-fn sparse_mixer(scores: &[f32], chosen: usize, jitter: f32) -> Vec<(usize, f32)> {
-    let mut left = scores.to_vec();
-    let mut experts = Vec::with_capacity(chosen);
-    for expert in best(scores, chosen) {
-        let top = left[expert];
-        let is_close = |score: f32| top - score <= 2.0 * jitter * score.abs().max(top);
-        let close = scores.iter().zip(&left).filter(|&(&score, &left)| left.is_finite() && is_close(score));
-        let sum: f32 = close.map(|(score, _)| (score - top).exp()).sum();
-        experts.push((expert, 1.0 / sum));
-        left[expert] = f32::NEG_INFINITY;
-    }
-    experts
 }
 
 /// `ln(1 + e^x)`, which is `x` in float32 where it is large.
@@ -82,11 +132,11 @@ fn softplus(x: f32) -> f32 {
     if x > 20.0 { x } else { x.exp().ln_1p() }
 }
 
-fn softmax(scores: &[f32]) -> Vec<f32> {
+fn softmax(scores: &mut [f32]) {
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let powers: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
-    let sum: f32 = powers.iter().sum();
-    powers.into_iter().map(|power| power / sum).collect()
+    scores.iter_mut().for_each(|score| *score = (*score - largest).exp());
+    let sum: f32 = scores.iter().sum();
+    scores.iter_mut().for_each(|power| *power /= sum);
 }
 
 #[cfg(test)]

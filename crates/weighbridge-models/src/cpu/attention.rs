@@ -1,13 +1,12 @@
 //! Grouped-query attention over pages: the twin of `blocks::attention`.
 
-use weighbridge_kernels::{AttentionOptions, KvType, Look, PAGE_TOKENS, PageShape, Pages, vector};
+use weighbridge_kernels::{AttentionOptions, Cpu, KvType, Look, PAGE_TOKENS, PageShape, Pages, vector};
 
 use super::norm::{Norm, numbers};
 use super::projection::Projection;
 use super::turns::Turns;
 use super::{Cost, Scratch, StepRows};
 use crate::blocks::attention as reference;
-use crate::blocks::mask::first_key;
 use crate::spec::{AttentionSpec, HeadNorm, KeysValues};
 
 #[derive(Debug)]
@@ -78,55 +77,61 @@ impl Attention {
         scratch: &mut Scratch,
     ) -> &Projection {
         let AttentionSpec { heads, head_dim, .. } = self.spec;
-        let (cpu, count) = (step.cpu, step.rows.len());
+        let (cpu, count, width, kv_width) = (step.cpu, step.count, heads * head_dim, self.spec.kv_width());
         let Scratch { normed, inner, query, key, value, gate, .. } = scratch;
         let projected = if self.spec.gated { &mut *gate } else { &mut *query };
         projected.resize(count * self.query.outputs(), 0.0);
-        key.resize(count * self.key.outputs(), 0.0);
-        value.resize(count * self.value.outputs(), 0.0);
-        Projection::round_for(cpu, normed, &[&self.query, &self.key, &self.value]);
+        key.resize(count * kv_width, 0.0);
+        value.resize(count * kv_width, 0.0);
         cpu.product(normed, &mut [self.query.product(projected), self.key.product(key), self.value.product(value)]);
-        if self.spec.gated {
-            // Each head's gate stands behind its query.
-            query.resize(count * heads * head_dim, 0.0);
-            cpu.each_row(query, head_dim, |at, query| {
-                query.copy_from_slice(&gate[2 * at * head_dim..][..head_dim]);
-            });
-        }
 
         let turns = rope.map(|rope| &step.turns[rope]);
-        cpu.each_row(query, heads * head_dim, |row, query| {
-            self.heads(step, row, query, self.query_norm.as_ref(), turns);
-            let scale = self.spec.scale * self.spec.temperature.map_or(1.0, |it| it.at(step.rows[row].1));
-            query.iter_mut().for_each(|x| *x *= scale);
-        });
-        cpu.each_row(key, self.spec.kv_width(), |row, key| self.heads(step, row, key, self.key_norm.as_ref(), turns));
-        self.clip(value);
-        write(step, pages, key, value);
-
-        let span = step.spans[span];
-        let looks: Vec<_> =
-            step.rows.iter().map(|&(sequence, position)| look(step, span, sequence, position)).collect();
-        let to = inner.prepare(count, heads * head_dim);
-        let options = AttentionOptions { heads, cap: self.spec.score_cap, sinks: self.sinks.as_deref() };
-        cpu.attend(pages, options, &looks, query, to);
         if self.spec.gated {
-            cpu.each_row(to, head_dim, |at, to| {
-                let mut share = gate[(2 * at + 1) * head_dim..][..head_dim].to_vec();
-                vector::sigmoid(cpu, &mut share);
-                to.iter_mut().zip(share).for_each(|(to, share)| *to *= share);
+            query.resize(count * width, 0.0);
+        }
+        let projected = &*gate;
+        cpu.each_rows([query, key, value], [width, kv_width, kv_width], |row, [query, key, value]| {
+            if self.spec.gated {
+                // Each head's gate stands behind its query.
+                let projected = projected[2 * row * width..][..2 * width].chunks_exact(2 * head_dim);
+                for (query, projected) in query.chunks_exact_mut(head_dim).zip(projected) {
+                    query.copy_from_slice(&projected[..head_dim]);
+                }
+            }
+            self.heads(cpu, row, query, self.query_norm.as_ref(), turns);
+            let scale = self.spec.scale * self.spec.temperature.map_or(1.0, |it| it.at(step.position(row)));
+            query.iter_mut().for_each(|x| *x *= scale);
+            self.heads(cpu, row, key, self.key_norm.as_ref(), turns);
+            self.clip(value);
+        });
+        let looks = step.looks(span);
+        write(looks, pages, key, value);
+
+        let to = inner.prepare(count, width);
+        let options = AttentionOptions { heads, cap: self.spec.score_cap, sinks: self.sinks.as_deref() };
+        cpu.attend(pages, options, looks, query, to);
+        if self.spec.gated {
+            cpu.each_rows([to, gate], [width, 2 * width], |_, [to, gate]| {
+                for (to, gate) in to.chunks_exact_mut(head_dim).zip(gate.chunks_exact_mut(2 * head_dim)) {
+                    let share = &mut gate[head_dim..];
+                    vector::sigmoid(cpu, share);
+                    to.iter_mut().zip(share).for_each(|(to, share)| *to *= *share);
+                }
             });
         }
         &self.output
     }
 
+    /// The projections that meet what goes in.
+    pub(super) fn first(&self) -> [&Projection; 3] {
+        [&self.query, &self.key, &self.value]
+    }
+
     /// The queries or keys of one row, normalised and turned.
-    fn heads(&self, step: &StepRows<'_>, row: usize, x: &mut [f32], norm: Option<&HeadsNorm>, turns: Option<&Turns>) {
-        let cpu = step.cpu;
-        let mut spare = Vec::new();
-        let mut normed = |x: &mut [f32], kinds: &[HeadNorm]| {
+    fn heads(&self, cpu: &Cpu, row: usize, x: &mut [f32], norm: Option<&HeadsNorm>, turns: Option<&Turns>) {
+        let normed = |x: &mut [f32], kinds: &[HeadNorm]| {
             if let Some(norm) = norm.filter(|norm| kinds.contains(&norm.kind)) {
-                norm.norm.parts(cpu, x, &mut spare);
+                norm.norm.parts(cpu, x);
             }
         };
         normed(x, &[HeadNorm::Whole]);
@@ -149,16 +154,12 @@ impl Attention {
 }
 
 /// Writes the keys and values of a step to the pages of their sequences.
-pub(super) fn write(step: &StepRows<'_>, pages: &mut Pages, keys: &[f32], values: &[f32]) {
+pub(super) fn write(looks: &[Look<'_>], pages: &mut Pages, keys: &[f32], values: &[f32]) {
     let shape = pages.shape();
     let rows = keys.chunks_exact(shape.heads * shape.key_dim).zip(values.chunks_exact(shape.heads * shape.value_dim));
-    for (&(sequence, position), (keys, values)) in step.rows.iter().zip(rows) {
-        let page = step.tables[sequence][position / PAGE_TOKENS];
+    for (look, (keys, values)) in looks.iter().zip(rows) {
+        let position = look.seen.1;
+        let page = look.table[position / PAGE_TOKENS];
         pages.write(page as usize, position % PAGE_TOKENS, keys, values);
     }
-}
-
-/// What a row sees.
-pub(super) fn look<'a>(step: &StepRows<'a>, span: crate::spec::Span, sequence: usize, position: usize) -> Look<'a> {
-    Look { table: step.tables[sequence], seen: (first_key(position, span), position) }
 }

@@ -1,6 +1,8 @@
 //! The feed-forward part: the twin of `blocks::feed_forward`.
 
-use weighbridge_kernels::{Cpu, Rows as Activations, vector};
+use std::ops::Range;
+
+use weighbridge_kernels::{Cpu, Part, Rows as Activations, vector};
 
 use super::projection::Projection;
 use super::{Cost, Scratch};
@@ -35,47 +37,58 @@ impl Mlp {
         Cost::of_all(self.gate.iter().chain([&self.up, &self.down]))
     }
 
+    /// The matrices that meet what goes in.
+    pub(super) fn first(&self) -> impl Iterator<Item = &Projection> {
+        self.gate.iter().chain([&self.up])
+    }
+
     /// The last matrix.
     pub(super) fn down(&self) -> &Projection {
         &self.down
     }
 
-    /// From `normed` to `inner`, which then meets the last matrix.
-    pub(super) fn inner(&self, cpu: &Cpu, scratch: &mut Scratch) {
-        let Scratch { normed, inner, gate, up, .. } = scratch;
-        self.between(cpu, normed, gate, up, inner);
+    /// Numbers of what meets the last matrix.
+    pub(super) fn width(&self) -> usize {
+        self.up.outputs()
     }
 
-    /// From `rows` to `inner`, with memory for what the first matrices give.
-    pub(super) fn between(
-        &self,
-        cpu: &Cpu,
-        rows: &mut Activations,
-        gate: &mut Vec<f32>,
-        up: &mut Vec<f32>,
-        inner: &mut Activations,
-    ) {
-        let (count, width) = (rows.count(), self.up.outputs());
+    /// Whether it has a gate.
+    pub(super) fn is_gated(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// From `normed`, rounded for the first matrices, to `inner`, rounded for the last.
+    pub(super) fn inner(&self, cpu: &Cpu, scratch: &mut Scratch) {
+        let Scratch { normed, inner, gate, up, .. } = scratch;
+        let (count, width) = (normed.count(), self.width());
+        gate.resize(if self.is_gated() { count * width } else { 0 }, 0.0);
         up.resize(count * width, 0.0);
-        match &self.gate {
-            Some(projection) => {
-                gate.resize(count * width, 0.0);
-                Projection::round_for(cpu, rows, &[projection, &self.up]);
-                cpu.product(rows, &mut [projection.product(gate), self.up.product(up)]);
-            }
-            None => {
-                self.up.round(cpu, rows);
-                cpu.product(rows, &mut [self.up.product(up)]);
-            }
-        }
+        cpu.products(self.parts(normed, 0..count, gate, up));
         let (gate, up) = (&*gate, &*up);
-        cpu.each_row(inner.prepare(count, width), width, |row, to| {
-            let part = row * width..(row + 1) * width;
-            match self.gate {
-                Some(_) => gated(cpu, self.activation, &gate[part.clone()], &up[part], to),
-                None => plain(cpu, self.activation, &up[part], to),
-            }
-        });
+        self.down.fill(cpu, inner, count, |row, to| self.activate(cpu, row, gate, up, to));
+    }
+
+    /// The first products of some rows: `gate`, empty where there is none, and `up` are `[range, width]`.
+    pub(super) fn parts<'a>(
+        &'a self,
+        rows: &'a Activations,
+        range: Range<usize>,
+        gate: &'a mut [f32],
+        up: &'a mut [f32],
+    ) -> impl Iterator<Item = Part<'a>> {
+        let gated = self.gate.as_ref().map(|projection| projection.product(gate));
+        let products = gated.into_iter().chain([self.up.product(up)]);
+        products.map(move |product| Part { rows, range: range.clone(), product })
+    }
+
+    /// What a row's first products become before the last one. `gate`, where there is one, and `up` are
+    /// `[rows, width]`.
+    pub(super) fn activate(&self, cpu: &Cpu, row: usize, gate: &[f32], up: &[f32], to: &mut [f32]) {
+        let part = row * self.width()..(row + 1) * self.width();
+        match self.gate {
+            Some(_) => gated(cpu, self.activation, &gate[part.clone()], &up[part], to),
+            None => plain(cpu, self.activation, &up[part], to),
+        }
     }
 }
 
@@ -109,8 +122,7 @@ fn plain(cpu: &Cpu, activation: Activation, x: &[f32], to: &mut [f32]) {
         Activation::Silu => swish(cpu, 1.0, x, to),
         // The last two are refused when the layer is made.
         Activation::GeluTanh | Activation::GeluTanhAbove { .. } | Activation::ClampedSilu { .. } => {
-            let ones = vec![1.0; x.len()];
-            vector::gelu_tanh_times(cpu, x, &ones, to);
+            vector::gelu_tanh(cpu, x, to);
         }
     }
 }

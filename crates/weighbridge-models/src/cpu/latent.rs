@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use weighbridge_kernels::{AttentionOptions, Cpu, KvType, Layout, PackedMatrix, PageShape, Pages, Rounding};
+use weighbridge_kernels::{AttentionOptions, Cpu, KvType, Layout, PackedMatrix, PageShape, Pages, Part, Rounding};
 
-use super::attention::{look, write};
+use super::attention::write;
 use super::norm::{Norm, numbers};
 use super::projection::Projection;
 use super::{Cost, Scratch, StepRows};
@@ -76,53 +76,39 @@ impl Latent {
         scratch: &mut Scratch,
     ) -> &Projection {
         let LatentSpec { heads, rank, plain_dim, rope_dim, value_dim, .. } = self.spec;
-        let (cpu, count, width) = (step.cpu, step.rows.len(), self.spec.cached_width());
-        let turns = rope.map(|rope| &step.turns[rope]);
+        let (cpu, count, width) = (step.cpu, step.count, self.spec.cached_width());
+        let (turns, query_width) = (rope.map(|rope| &step.turns[rope]), plain_dim + rope_dim);
 
         let Scratch { normed, inner, other, query, key, value, gate, up, .. } = scratch;
         key.resize(count * width, 0.0);
-        self.latent.round(cpu, normed);
-        cpu.product(normed, &mut [self.latent.product(key)]);
-        cpu.each_row(key, width, |row, key| {
-            let (plain, place) = key.split_at_mut(rank);
-            self.latent_norm.parts(cpu, plain, &mut Vec::new());
-            if let Some(turns) = turns {
-                turns.apply(cpu, row, place, rope_dim);
-            }
-        });
-        value.resize(count * rank, 0.0);
-        let latent_rows = &*key;
-        cpu.each_row(value, rank, |row, value| value.copy_from_slice(&latent_rows[row * width..][..rank]));
-        write(step, pages, key, value);
-
-        let query_width = plain_dim + rope_dim;
         gate.resize(count * heads * query_width, 0.0);
         match &self.query_down {
             Some((down, norm)) => {
-                up.resize(count * down.outputs(), 0.0);
-                Projection::round_for(cpu, normed, &[down]);
-                cpu.product(normed, &mut [down.product(up)]);
-                let (compressed, rank) = (&*up, down.outputs());
-                cpu.each_row(other.prepare(count, rank), rank, |row, to| {
-                    norm.row(cpu, &compressed[row * rank..][..rank], to);
-                });
-                self.query.round(cpu, other);
+                let rank = down.outputs();
+                up.resize(count * rank, 0.0);
+                cpu.product(normed, &mut [self.latent.product(key), down.product(up)]);
+                self.query.fill(cpu, other, count, |row, to| norm.row(cpu, &up[row * rank..][..rank], to));
                 cpu.product(other, &mut [self.query.product(gate)]);
             }
-            None => {
-                self.query.round(cpu, normed);
-                cpu.product(normed, &mut [self.query.product(gate)]);
-            }
+            None => cpu.product(normed, &mut [self.latent.product(key), self.query.product(gate)]),
         }
-        cpu.each_row(gate, heads * query_width, |row, query| {
-            let scale = self.spec.scale * self.spec.temperature.map_or(1.0, |it| it.at(step.rows[row].1));
+        value.resize(count * rank, 0.0);
+        cpu.each_rows([key, value, gate], [width, rank, heads * query_width], |row, [key, value, query]| {
+            let (plain, place) = key.split_at_mut(rank);
+            self.latent_norm.parts(cpu, plain);
+            value.copy_from_slice(plain);
+            let scale = self.spec.scale * self.spec.temperature.map_or(1.0, |it| it.at(step.position(row)));
             query.iter_mut().for_each(|x| *x *= scale);
-            for head in query.chunks_exact_mut(query_width) {
-                if let Some(turns) = turns {
+            if let Some(turns) = turns {
+                turns.apply(cpu, row, place, rope_dim);
+                for head in query.chunks_exact_mut(query_width) {
                     turns.apply(cpu, row, &mut head[plain_dim..], rope_dim);
                 }
             }
         });
+        let looks = step.looks(span);
+        write(looks, pages, key, value);
+
         // Each head's plain query goes through its matrix. // [rows, heads, rank + rope_dim]
         query.resize(count * heads * width, 0.0);
         let projected = &*gate;
@@ -131,20 +117,23 @@ impl Latent {
             query[rank..].copy_from_slice(&projected[at * query_width + plain_dim..][..rope_dim]);
         });
 
-        let span = step.spans[span];
-        let looks: Vec<_> =
-            step.rows.iter().map(|&(sequence, position)| look(step, span, sequence, position)).collect();
         gate.resize(count * heads * rank, 0.0);
         let options = AttentionOptions { heads, cap: None, sinks: None };
-        cpu.attend(pages, options, &looks, query, gate);
+        cpu.attend(pages, options, looks, query, gate);
         let to = inner.prepare(count, heads * value_dim);
         each_head(cpu, &self.to_value, count, (gate, rank), (to, value_dim), other, up);
         &self.output
     }
+
+    /// The projections that meet what goes in.
+    pub(super) fn first(&self) -> [&Projection; 2] {
+        [&self.latent, self.query_down.as_ref().map_or(&self.query, |(down, _)| down)]
+    }
 }
 
-/// Takes the rows of each head through the matrix of that head: `from` is `[rows, heads, from_width]`, of which the
-/// first numbers are taken, and `to` `[rows, heads, to_width]`, of which the first are written.
+/// Takes the rows of each head through the matrix of that head, all in one piece of work: `from` is
+/// `[rows, heads, from_width]`, of which the first numbers are taken, and `to` `[rows, heads, to_width]`, of which the
+/// first are written.
 fn each_head(
     cpu: &Cpu,
     matrices: &[Projection],
@@ -154,19 +143,24 @@ fn each_head(
     rows: &mut weighbridge_kernels::Rows,
     given: &mut Vec<f32>,
 ) {
-    let heads = matrices.len();
-    for (head, matrix) in matrices.iter().enumerate() {
-        let (inputs, outputs) = (matrix.inputs(), matrix.outputs());
-        let prepared = rows.prepare(count, inputs);
-        for (row, place) in prepared.chunks_exact_mut(inputs).enumerate() {
-            place.copy_from_slice(&from[(row * heads + head) * from_width..][..inputs]);
-        }
-        given.resize(count * outputs, 0.0);
-        cpu.product(rows, &mut [matrix.product(given)]);
-        for (row, given) in given.chunks_exact(outputs).enumerate() {
-            to[(row * heads + head) * to_width..][..outputs].copy_from_slice(given);
-        }
-    }
+    let (heads, inputs, outputs) = (matrices.len(), matrices[0].inputs(), matrices[0].outputs());
+    // Those of a head stand together. // [heads, rows, inputs]
+    cpu.each_row(rows.prepare(heads * count, inputs), inputs, |at, place| {
+        let (head, row) = (at / count, at % count);
+        place.copy_from_slice(&from[(row * heads + head) * from_width..][..inputs]);
+    });
+    given.resize(heads * count * outputs, 0.0);
+    let rows = &*rows;
+    let of_heads = matrices.iter().zip(given.chunks_exact_mut(count * outputs)).enumerate();
+    cpu.products(of_heads.map(|(head, (matrix, given))| Part {
+        rows,
+        range: head * count..(head + 1) * count,
+        product: matrix.product(given),
+    }));
+    cpu.each_row(to, to_width, |at, to| {
+        let (row, head) = (at / heads, at % heads);
+        to[..outputs].copy_from_slice(&given[(head * count + row) * outputs..][..outputs]);
+    });
 }
 
 fn dense(cpu: &Cpu, matrix: &Tensor) -> Option<Projection> {

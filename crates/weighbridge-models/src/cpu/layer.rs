@@ -1,6 +1,6 @@
 //! One layer: the twin of `decoder::Layer`.
 
-use weighbridge_kernels::{KvType, PageShape, Pages, Rows as Activations};
+use weighbridge_kernels::{KvType, Needs, PageShape, Pages, vector};
 
 use super::attention::Attention;
 use super::experts::Experts;
@@ -21,6 +21,8 @@ pub(super) struct Layer {
     feed_forward: FeedForward,
     feed_forward_after: Option<Norm>,
     is_parallel: bool,
+    /// What the input of the mixer is rounded for, and that of the feed-forward part.
+    needs: [Needs; 2],
     residual_scale: f32,
     rope: Option<usize>,
     span: usize,
@@ -48,20 +50,25 @@ impl Layer {
         if around || layer.rows.is_some() || layer.output_scale != 1.0 {
             return None;
         }
+        let mixer = match &layer.mixer {
+            decoder::Mixer::Attention(attention) => Mixer::Attention(Attention::of(attention)?),
+            decoder::Mixer::Latent(latent) => Mixer::Latent(Latent::of(latent)?),
+            decoder::Mixer::Delta(_) | decoder::Mixer::Compressed(_) => return None,
+        };
+        let feed_forward = match &layer.feed_forward {
+            reference::FeedForward::Dense(mlp) => FeedForward::Dense(Mlp::of(mlp)?),
+            reference::FeedForward::Experts(experts) => FeedForward::Experts(Experts::of(experts)?),
+            reference::FeedForward::Beside(_) => return None,
+        };
+        let needs = [mixer.needs(), feed_forward.needs()];
         Some(Self {
             attention_norm: norm(&layer.attention_norm)?,
-            mixer: match &layer.mixer {
-                decoder::Mixer::Attention(attention) => Mixer::Attention(Attention::of(attention)?),
-                decoder::Mixer::Latent(latent) => Mixer::Latent(Latent::of(latent)?),
-                decoder::Mixer::Delta(_) | decoder::Mixer::Compressed(_) => return None,
-            },
+            // Side by side they see the same input.
+            needs: if layer.is_parallel { [needs[0].and(needs[1]); 2] } else { needs },
+            mixer,
             attention_after: norm(&layer.attention_after)?,
             feed_forward_norm: norm(&layer.feed_forward_norm)?,
-            feed_forward: match &layer.feed_forward {
-                reference::FeedForward::Dense(mlp) => FeedForward::Dense(Mlp::of(mlp)?),
-                reference::FeedForward::Experts(experts) => FeedForward::Experts(Experts::of(experts)?),
-                reference::FeedForward::Beside(_) => return None,
-            },
+            feed_forward,
             feed_forward_after: norm(&layer.feed_forward_after)?,
             is_parallel: layer.is_parallel,
             residual_scale: layer.residual_scale as f32,
@@ -89,14 +96,15 @@ impl Layer {
     }
 
     pub(super) fn forward(&self, step: &StepRows<'_>, pages: &mut Pages, scratch: &mut Scratch) {
-        normed(step, self.attention_norm.as_ref(), &scratch.x, &mut scratch.normed);
+        normed(step, self.attention_norm.as_ref(), self.needs[0], scratch);
         let output = match &self.mixer {
             Mixer::Attention(attention) => attention.forward(step, self.rope, self.span, pages, scratch),
             Mixer::Latent(latent) => latent.forward(step, self.rope, self.span, pages, scratch),
         };
+        output.round(step.cpu, &mut scratch.inner);
         self.add(step, output, self.attention_after.as_ref(), scratch);
         if !self.is_parallel {
-            normed(step, self.feed_forward_norm.as_ref(), &scratch.x, &mut scratch.normed);
+            normed(step, self.feed_forward_norm.as_ref(), self.needs[1], scratch);
         }
         match &self.feed_forward {
             FeedForward::Dense(mlp) => {
@@ -105,8 +113,11 @@ impl Layer {
             }
             FeedForward::Experts(experts) => {
                 experts.forward(step.cpu, scratch);
-                let Scratch { x, out, .. } = scratch;
-                self.add_rows(step, self.feed_forward_after.as_ref(), out, x);
+                let Scratch { x, out, mixture, .. } = scratch;
+                out.resize(x.len(), 0.0);
+                self.add_rows(step, self.feed_forward_after.as_ref(), out, x, |row, given| {
+                    experts.gather(step.cpu, mixture, row, given);
+                });
             }
         }
     }
@@ -114,34 +125,58 @@ impl Layer {
     /// Multiplies what `inner` holds with the last matrix of a part and adds it to the residual stream.
     fn add(&self, step: &StepRows<'_>, output: &Projection, after: Option<&Norm>, scratch: &mut Scratch) {
         let Scratch { x, inner, out, .. } = scratch;
-        output.round(step.cpu, inner);
         if after.is_none() {
             step.cpu.product(inner, &mut [output.added(x, self.residual_scale)]);
             return;
         }
-        out.resize(step.rows.len() * output.outputs(), 0.0);
+        out.resize(step.count * output.outputs(), 0.0);
         step.cpu.product(inner, &mut [output.product(out)]);
-        self.add_rows(step, after, out, x);
+        self.add_rows(step, after, out, x, |_, _| ());
     }
 
-    fn add_rows(&self, step: &StepRows<'_>, after: Option<&Norm>, given: &mut [f32], x: &mut [f32]) {
-        let hidden = x.len() / step.rows.len();
-        if let Some(after) = after {
-            step.cpu.each_row(given, hidden, |_, row| after.parts(step.cpu, row, &mut Vec::new()));
-        }
-        let given = &*given;
-        step.cpu.each_row(x, hidden, |row, x| {
-            for (x, given) in x.iter_mut().zip(&given[row * hidden..]) {
-                *x += self.residual_scale * given;
+    /// Adds the rows of `given`, once `finish` has been called for each, to those of the residual stream.
+    fn add_rows(
+        &self,
+        step: &StepRows<'_>,
+        after: Option<&Norm>,
+        given: &mut [f32],
+        x: &mut [f32],
+        finish: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        let hidden = x.len() / step.count;
+        step.cpu.each_rows([x, given], [hidden; 2], |row, [x, given]| {
+            finish(row, given);
+            if let Some(after) = after {
+                after.parts(step.cpu, given);
             }
+            vector::add_weighed(step.cpu, x, self.residual_scale, given);
         });
     }
 }
 
-/// The rows of the residual stream, normalised where there is a norm.
-fn normed(step: &StepRows<'_>, norm: Option<&Norm>, x: &[f32], to: &mut Activations) {
-    let hidden = x.len() / step.rows.len();
-    step.cpu.each_row(to.prepare(step.rows.len(), hidden), hidden, |row, to| {
+impl Mixer {
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Attention(attention) => Projection::needs_of(attention.first()),
+            Self::Latent(latent) => Projection::needs_of(latent.first()),
+        }
+    }
+}
+
+impl FeedForward {
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Dense(mlp) => Projection::needs_of(mlp.first()),
+            Self::Experts(experts) => experts.needs(),
+        }
+    }
+}
+
+/// The rows of the residual stream, normalised where there is a norm, and rounded for what they meet.
+fn normed(step: &StepRows<'_>, norm: Option<&Norm>, needs: Needs, scratch: &mut Scratch) {
+    let Scratch { x, normed, .. } = scratch;
+    let hidden = x.len() / step.count;
+    normed.fill(step.cpu, (step.count, hidden), needs, |row, to| {
         let x = &x[row * hidden..][..hidden];
         match norm {
             Some(norm) => norm.row(step.cpu, x, to),

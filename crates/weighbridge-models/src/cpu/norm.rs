@@ -30,18 +30,16 @@ impl Norm {
     }
 
     /// Each part of a row, as long as the weight is, in place.
-    pub(super) fn parts(&self, cpu: &Cpu, row: &mut [f32], spare: &mut Vec<f32>) {
+    pub(super) fn parts(&self, cpu: &Cpu, row: &mut [f32]) {
         match self {
             Self::Rms { weight, eps } => {
                 for part in row.chunks_exact_mut(weight.len()) {
                     vector::rms_norm_in_place(cpu, part, Some(weight), *eps);
                 }
             }
-            Self::Layer { weight, .. } => {
+            Self::Layer { weight, bias, eps } => {
                 for part in row.chunks_exact_mut(weight.len()) {
-                    spare.clear();
-                    spare.extend_from_slice(part);
-                    self.row(cpu, spare, part);
+                    vector::layer_norm_in_place(cpu, part, weight, bias, *eps);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weighbridge_kernels::{Cpu, PackedMatrix, Product, Rounding, Rows, Then};
+use weighbridge_kernels::{Cpu, Needs, PackedMatrix, Product, Rounding, Rows, Then};
 
 use crate::blocks::linear::Linear;
 
@@ -39,16 +39,24 @@ impl Projection {
         self.matrix.outputs()
     }
 
-    /// Rounds rows for this one.
-    pub(crate) fn round(&self, cpu: &Cpu, rows: &mut Rows) {
-        rows.round(self.rounding, [self.matrix.layout()], cpu);
+    /// What rows that meet it are rounded for.
+    pub(super) fn needs(&self) -> Needs {
+        Needs::new(self.rounding, self.matrix.layout())
     }
 
-    /// Rounds rows for several that share them.
-    pub(super) fn round_for(cpu: &Cpu, rows: &mut Rows, projections: &[&Self]) {
-        for projection in projections {
-            projection.round(cpu, rows);
-        }
+    /// The same of several with the same inputs.
+    pub(super) fn needs_of<'a>(projections: impl IntoIterator<Item = &'a Self>) -> Needs {
+        projections.into_iter().map(Self::needs).fold(Needs::default(), Needs::and)
+    }
+
+    /// Rounds rows for this one.
+    pub(crate) fn round(&self, cpu: &Cpu, rows: &mut Rows) {
+        rows.round(self.needs(), cpu);
+    }
+
+    /// Makes `rows` so many, each written by a call of `write`, and rounds them for this one.
+    pub(super) fn fill(&self, cpu: &Cpu, rows: &mut Rows, count: usize, write: impl Fn(usize, &mut [f32]) + Sync) {
+        rows.fill(cpu, (count, self.inputs()), self.needs(), write);
     }
 
     pub(crate) fn product<'a>(&'a self, to: &'a mut [f32]) -> Product<'a> {

@@ -7,22 +7,25 @@ use crate::decoder::Step;
 use crate::spec::RopeStyle;
 
 /// `[rows, width / 2]` each.
+#[derive(Debug, Default)]
 pub(super) struct Turns {
     cos: Vec<f32>,
     sin: Vec<f32>,
     half: usize,
-    style: RopeStyle,
+    is_interleaved: bool,
 }
 
 impl Turns {
-    pub(super) fn of(rope: &Rope, steps: &[Step<'_>]) -> Self {
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
+    /// Makes it those of a step.
+    pub(super) fn fill(&mut self, rope: &Rope, steps: &[Step<'_>]) {
+        (self.half, self.is_interleaved) = (rope.width() / 2, rope.style() == RopeStyle::Interleaved);
+        self.cos.clear();
+        self.sin.clear();
         for step in steps {
             let past = step.cache.len();
             let length = step.cache.rope_length(step.tokens.len());
-            rope.angles(past..past + step.tokens.len(), length, &mut cos, &mut sin);
+            rope.angles(past..past + step.tokens.len(), length, &mut self.cos, &mut self.sin);
         }
-        Self { cos, sin, half: rope.width() / 2, style: rope.style() }
     }
 
     /// Turns the first dimensions of each head of a row.
@@ -31,9 +34,10 @@ impl Turns {
         let (cos, sin) = (&self.cos[part.clone()], &self.sin[part]);
         for head in heads.chunks_exact_mut(head_dim) {
             let turning = &mut head[..2 * self.half];
-            match self.style {
-                RopeStyle::Neox => vector::rope(cpu, turning, cos, sin),
-                RopeStyle::Interleaved => vector::rope_interleaved(cpu, turning, cos, sin),
+            if self.is_interleaved {
+                vector::rope_interleaved(cpu, turning, cos, sin);
+            } else {
+                vector::rope(cpu, turning, cos, sin);
             }
         }
     }
