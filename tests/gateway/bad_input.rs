@@ -229,6 +229,17 @@ async fn a_class_that_is_none_is_refused() {
 }
 
 #[tokio::test]
+async fn a_priority_and_a_deadline_that_are_none_are_refused() {
+    let program = Weighbridge::start(demo_model()).await;
+    for (header, value) in [("x-weighbridge-priority", "urgent"), ("x-weighbridge-deadline-ms", "soon")] {
+        let reply = program.post_chat_with(&ask("demo", "Hello"), &[(header, value)]).await;
+        reply.assert_error(400, "invalid_header", header);
+    }
+    let late = program.post_chat_with(&ask("demo", "Tell me a story."), &[("x-weighbridge-deadline-ms", "1")]).await;
+    late.assert_error(504, "upstream_timeout", "deadline");
+}
+
+#[tokio::test]
 async fn an_unknown_address_and_a_wrong_method_are_told_apart() {
     let program = Weighbridge::start(demo_model()).await;
     program.get("/v1/nothing").await.assert_error(404, "", "Invalid URL (GET /v1/nothing)");

@@ -125,3 +125,18 @@ async fn neither_contents_nor_keys_show_in_the_log() {
     assert!(said.contains("request"), "it logs something");
     assert!(!said.contains("tulip") && !said.contains("sk-upstream-secret"), "{said}");
 }
+
+#[tokio::test]
+async fn what_a_prompt_computed_helps_no_request_of_another_class_along() {
+    let program = Weighbridge::start(demo_model()).await;
+    let body = ask("demo", &format!("{}: what is that?", "a fox and a lamp, ".repeat(12)));
+    let cached = async |class: &str| {
+        let reply = program.post_chat_with(&body, &[("x-weighbridge-class", class)]).await;
+        reply.json()["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64()
+    };
+    assert_eq!(cached("internal").await, Some(0));
+    assert_eq!(cached("restricted").await, Some(0));
+    assert!(cached("internal").await > Some(32));
+    assert!(cached("restricted").await > Some(32));
+    assert_eq!(cached("confidential").await, Some(0));
+}

@@ -21,6 +21,6 @@ pub use meter::Meter;
 pub use money::NanoUsd;
 pub use receipt::{AttemptRecord, Outcome, Receipt};
 pub use request::{
-    Asked, Capability, Dialect, Json, Message, Need, Original, Part, Request, Role, Sampling, Tool, ToolCall,
-    ToolChoice,
+    Asked, Capability, Dialect, Json, Message, Need, Original, Part, Priority, Request, Role, Sampling, Standing, Tool,
+    ToolCall, ToolChoice, UnknownPriority,
 };

@@ -25,6 +25,12 @@ impl Meter {
         self.0.prompt.fetch_add(tokens, Ordering::Relaxed);
     }
 
+    /// Counts tokens of the prompt that a cache had.
+    pub fn add_cached(&self, tokens: u64) {
+        self.0.prompt.fetch_add(tokens, Ordering::Relaxed);
+        self.0.cached.fetch_add(tokens, Ordering::Relaxed);
+    }
+
     /// Counts tokens of the answer as they are made.
     pub fn add_completion(&self, tokens: u64) {
         self.0.completion.fetch_add(tokens, Ordering::Relaxed);
@@ -59,7 +65,9 @@ mod tests {
     fn clones_count_together() {
         let meter = Meter::default();
         meter.clone().add_prompt(7);
+        meter.add_cached(5);
         meter.add_completion(2);
-        assert_eq!(meter.usage(), Usage { prompt_tokens: 7, completion_tokens: 2, ..Usage::default() });
+        let expected = Usage { prompt_tokens: 12, cached_tokens: 5, completion_tokens: 2, ..Usage::default() };
+        assert_eq!(meter.usage(), expected);
     }
 }

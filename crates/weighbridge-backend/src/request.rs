@@ -2,7 +2,11 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
+
+use crate::DataClass;
 
 /// JSON text that the seam carries without reading it: a tool's schema, log-probabilities.
 ///
@@ -42,6 +46,63 @@ pub struct Request {
     pub asked: Vec<Asked>,
     /// The body as it came, for a backend that speaks the dialect it came in.
     pub original: Option<Original>,
+    /// Whose it is and how it is to be treated.
+    pub standing: Standing,
+}
+
+/// Whose a request is and how it is to be treated, as the gateway found. A local model goes by it; nothing of it is sent
+/// to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Who asks; `None` where the gateway is open.
+    pub caller: Option<Arc<str>>,
+    /// How far its content may travel.
+    pub class: DataClass,
+    /// Whether somebody sits before the answer.
+    pub priority: Priority,
+    /// When nobody wants the answer any more.
+    pub deadline: Option<Instant>,
+}
+
+/// Nobody's, of the highest class, so that what nothing was said about shares nothing with others.
+impl Default for Standing {
+    fn default() -> Self {
+        Self { caller: None, class: DataClass::Restricted, priority: Priority::Interactive, deadline: None }
+    }
+}
+
+/// Whether somebody sits before the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Priority {
+    /// Somebody does: it goes before batches.
+    #[default]
+    Interactive,
+    /// It may take its time.
+    Batch,
+}
+
+/// A word that names no priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownPriority;
+
+impl fmt::Display for UnknownPriority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected one of interactive, batch")
+    }
+}
+
+impl std::error::Error for UnknownPriority {}
+
+impl FromStr for Priority {
+    type Err = UnknownPriority;
+
+    fn from_str(word: &str) -> Result<Self, UnknownPriority> {
+        match word {
+            "interactive" => Ok(Self::Interactive),
+            "batch" => Ok(Self::Batch),
+            _ => Err(UnknownPriority),
+        }
+    }
 }
 
 impl fmt::Debug for Request {
@@ -334,6 +395,7 @@ mod tests {
             stream: false,
             asked: Vec::new(),
             original: Some(Original { dialect: Dialect::OpenAiChat, body: b"my secret".as_slice().into() }),
+            standing: Standing::default(),
         };
         assert!(!format!("{request:?}").contains("secret"));
     }

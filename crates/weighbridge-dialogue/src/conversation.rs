@@ -96,7 +96,7 @@ fn tool_value((index, tool): (usize, &Tool)) -> Result<Value, TemplateError> {
 mod tests {
     use std::num::NonZeroU32;
 
-    use weighbridge_backend::{Json, Sampling};
+    use weighbridge_backend::{Json, Sampling, Standing};
 
     use super::*;
 
@@ -123,6 +123,7 @@ mod tests {
             stream: false,
             asked: Vec::new(),
             original: None,
+            standing: Standing::default(),
         }
     }
 

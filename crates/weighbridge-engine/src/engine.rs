@@ -6,9 +6,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
 
 use weighbridge_backend::{Failure, FailureKind};
-use weighbridge_models::{ComputeError, Decoder};
+use weighbridge_models::{ComputeError, Decoder, LentPage};
 
 use crate::life::{EndOfLife, Life, shutting_down};
 use crate::sampler::Sampler;
@@ -31,6 +32,10 @@ pub(crate) struct Engine {
     scheduler: Scheduler,
     sampler: Sampler,
     sequences: HashMap<SequenceId, Sequence>,
+    /// Other answers to the prompt of a sequence, which wait until that is computed, for they begin on its pages.
+    followers: HashMap<SequenceId, Vec<Sequence>>,
+    /// The decoder's page for each of the scheduler's, where it computes on pages.
+    lent: Vec<LentPage>,
     /// What the current step computes; kept for its memory.
     batch: Vec<Work>,
     next_id: u64,
@@ -52,6 +57,8 @@ impl Engine {
             scheduler,
             sampler: Sampler::default(),
             sequences: HashMap::new(),
+            followers: HashMap::new(),
+            lent: Vec::new(),
             batch: Vec::new(),
             next_id: 0,
             life,
@@ -71,11 +78,25 @@ impl Engine {
         tracing::debug!(cut, "the engine has stopped");
     }
 
+    /// Pages that nobody has, of how many.
+    #[cfg(test)]
+    pub(crate) fn free_pages(&self) -> usize {
+        self.scheduler.pages().available()
+    }
+
+    /// What the decoder keeps of the tokens of a page.
+    #[cfg(test)]
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.decoder.cost().map_or(0, |cost| cost.page_bytes)
+    }
+
     /// Computes one step and publishes what comes of it.
     pub(crate) fn step(&mut self) {
-        self.let_go_of_abandoned();
+        let began = Instant::now();
+        self.let_go_of_abandoned(began);
         let mut batch = std::mem::take(&mut self.batch);
         self.scheduler.next_step(&mut batch);
+        self.borrow_pages();
         // Apart they are published as they come, and one that fails harms no other.
         let together = if self.decoder.computes_together() { batch.len() } else { 1 };
         for works in batch.chunks(together.max(1)) {
@@ -85,6 +106,7 @@ impl Engine {
             self.advance(works);
         }
         self.batch = batch;
+        self.scheduler.took(began.elapsed());
     }
 
     /// Reads what has come, and sleeps until something does where there is nothing to do. Whether to go on.
@@ -106,33 +128,57 @@ impl Engine {
 
     fn admit(&mut self, message: Message) {
         let Message::Answer(sequences) = message else { return };
-        for sequence in sequences {
-            let id = SequenceId(self.next_id);
-            self.next_id += 1;
-            self.scheduler.enqueue(id, sequence.prompt_tokens());
-            self.sequences.insert(id, sequence);
+        let mut sequences = sequences.into_iter();
+        let Some(first) = sequences.next() else { return };
+        let waits = first.leaves_prompt() && sequences.len() > 0;
+        let id = self.enqueue(first);
+        if waits {
+            self.followers.insert(id, sequences.collect());
+        } else {
+            sequences.for_each(|sequence| _ = self.enqueue(sequence));
         }
     }
 
-    /// Frees what belongs to requests whose reader has gone, or that have failed in another answer.
-    fn let_go_of_abandoned(&mut self) {
-        self.sequences.retain(|&id, sequence| {
-            let over = sequence.reply().is_over();
-            if over {
-                self.scheduler.remove(id);
+    fn enqueue(&mut self, sequence: Sequence) -> SequenceId {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        self.scheduler.enqueue(sequence.arrival(id));
+        self.sequences.insert(id, sequence);
+        id
+    }
+
+    /// Takes pages from the decoder for those that the scheduler has begun to use.
+    fn borrow_pages(&mut self) {
+        let missing = self.scheduler.pages().made().saturating_sub(self.lent.len());
+        let decoder = &self.decoder;
+        self.lent.extend((0..missing).map_while(|_| decoder.take_page()));
+    }
+
+    /// Frees what belongs to requests whose reader has gone, or that have failed in another answer, and fails those
+    /// whose time is over.
+    fn let_go_of_abandoned(&mut self, now: Instant) {
+        let Self { sequences, scheduler, followers, .. } = self;
+        let gone = sequences.extract_if(|_, sequence| {
+            if let Some(failure) = sequence.out_of_time(now) {
+                sequence.reply().fail(failure);
             }
-            !over
+            sequence.reply().is_over()
         });
+        for (id, _) in gone {
+            scheduler.remove(id);
+            followers.remove(&id);
+        }
     }
 
     /// Computes some sequences' share of a step. What each draws is its own affair and no other's.
     fn advance(&mut self, works: &[Work]) {
         let mut asking: Vec<(Work, Sequence)> = Vec::with_capacity(works.len());
         for &work in works {
-            let Some(sequence) = self.sequences.remove(&work.id()) else { continue };
+            let Some(sequence) = self.sequences.remove(&work.id) else { continue };
             // A step takes a while with many sequences: whoever has gone since it began is spared the work.
             if sequence.reply().is_over() {
-                self.scheduler.remove(work.id());
+                self.scheduler.remove(work.id);
+                self.followers.remove(&work.id);
             } else {
                 asking.push((work, sequence));
             }
@@ -140,20 +186,29 @@ impl Engine {
         if asking.is_empty() {
             return;
         }
-        let mut steps: Vec<_> = asking.iter_mut().map(|(work, sequence)| sequence.ask(*work, &self.decoder)).collect();
+        let Self { decoder, scheduler, lent, .. } = &*self;
+        let steps = asking.iter_mut().map(|(work, sequence)| {
+            let pages = scheduler.table(work.id).iter().filter_map(|page| lent.get(page.0 as usize).copied());
+            sequence.ask(*work, scheduler.tokens(*work), pages, decoder)
+        });
+        let mut steps: Vec<_> = steps.collect();
         let computed = self.decoder.step(&mut steps);
         drop(steps);
         match computed {
             Ok(logits) => {
                 for ((work, mut sequence), logits) in asking.into_iter().zip(logits) {
+                    self.scheduler.computed(work);
                     let means = Means { sampler: &mut self.sampler, stop_tokens: &self.stop_tokens };
                     let progress = sequence.take(work, logits, means);
-                    self.settle(work.id(), sequence, progress);
+                    self.settle(work.id, sequence, progress);
+                    let followers = work.draws.then(|| self.followers.remove(&work.id)).flatten();
+                    followers.into_iter().flatten().for_each(|sequence| _ = self.enqueue(sequence));
                 }
             }
             Err(error) => {
                 for (work, sequence) in asking {
-                    self.settle(work.id(), sequence, Err(failed(&error)));
+                    self.settle(work.id, sequence, Err(failed(&error)));
+                    self.followers.remove(&work.id);
                 }
             }
         }
@@ -162,7 +217,8 @@ impl Engine {
     /// Keeps a sequence that goes on, and publishes the end of one that does not.
     fn settle(&mut self, id: SequenceId, sequence: Sequence, progress: Result<Progress, Failure>) {
         match progress {
-            Ok(Progress::GoesOn) => {
+            Ok(Progress::GoesOn(drawn)) => {
+                drawn.into_iter().for_each(|token| self.scheduler.drawn(id, token));
                 self.sequences.insert(id, sequence);
             }
             Ok(Progress::Ended { reason, by_stop_text }) => {

@@ -2,16 +2,19 @@
 //!
 //! A request becomes a prompt (`prompt`) on the caller's side and, for each answer that it asks for, a
 //! `sequence` on the engine's. The `engine` loop admits them, lets the `scheduler` choose what each step
-//! computes, draws tokens with the `sampler`, and publishes what becomes of them as text (`text`,
-//! `stop`) and events (`reply`). Messages are read between steps, so that a slow client cannot delay one.
+//! computes and on which `pages`, draws tokens with the `sampler`, and publishes what becomes of them as text
+//! (`text`, `stop`) and events (`reply`). Messages are read between steps, so that a slow client cannot delay one.
 //!
 //! The scheduler knows ids and no tensors, the sampler one row of logits, the loop neither HTTP nor policy.
-//! Today each sequence is computed by itself, one after the other within a step.
+//! Where the kernels compute, the sequences of a step go by the weights together, on pages that they share where
+//! they begin alike; elsewhere each is computed by itself with a cache of its own.
 
 mod engine;
 mod life;
 mod local;
+mod memory;
 mod options;
+mod pages;
 mod places;
 mod prompt;
 mod reply;
@@ -23,5 +26,5 @@ mod text;
 mod unloaded;
 
 pub use local::LocalModel;
-pub use options::{LoadError, ModelOptions};
+pub use options::{LoadError, ModelOptions, PrefixReuse, UnknownReuse};
 pub use unloaded::UnloadedModel;

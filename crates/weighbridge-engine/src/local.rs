@@ -9,18 +9,21 @@ use std::time::Duration;
 
 use weighbridge_backend::{
     Answer, Answering, Backend, Capability, Failure, FailureKind, Health, Load, Meter, Offer, PromptCount, Request,
+    Standing,
 };
 use weighbridge_dialogue::{ChatTemplate, ToolCallParser};
-use weighbridge_models::{GenerationDefaults, LoadProgress, Tokenizer};
+use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
 use crate::engine::{Engine, Message};
 use crate::life::Life;
-use crate::options::{LoadError, ModelOptions};
+use crate::memory;
+use crate::options::{LoadError, ModelOptions, PrefixReuse};
+use crate::pages::{PagePool, Realm};
 use crate::places::{Place, Places};
 use crate::prompt::Prompter;
 use crate::reply::Reply;
 use crate::sampler::Settings;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Limits, Pace, Scheduler};
 use crate::sequence::{Commission, Sequence};
 use crate::stop::StopTexts;
 use crate::text::AnswerText;
@@ -28,8 +31,8 @@ use crate::text::AnswerText;
 /// A loaded model and the thread that computes it.
 ///
 /// Its answers must be awaited within a tokio runtime: prompts are rendered and counted on that runtime's
-/// blocking threads, for a prompt of megabytes takes seconds. Tokens are counted as they are computed
-/// (prompt, once however many answers are wanted) and as they are drawn (answers, the token that ends one
+/// blocking threads, for a prompt of megabytes takes seconds. Tokens are counted as they are computed or found
+/// computed (prompt, once however many answers are wanted) and as they are drawn (answers, the token that ends one
 /// included, for it costs a step as any other); [`Meter`] and the usage at the end are the same figures.
 pub struct LocalModel {
     desk: Arc<Desk>,
@@ -43,6 +46,7 @@ struct Desk {
     defaults: GenerationDefaults,
     places: Places,
     max_running: usize,
+    prefix_reuse: PrefixReuse,
     inbox: Sender<Message>,
     life: Arc<Life>,
 }
@@ -92,11 +96,14 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
         let decoder = checkpoint.load(options.compute, progress);
         (front.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
     });
-    let ((offer, prompter), decoder) = (front?, decoder?);
+    let ((mut offer, mut prompter), decoder) = (front?, decoder?);
 
+    let plan = memory::plan(&decoder, options, prompter.context)?;
+    (offer.context, prompter.context) = (Some(plan.context), plan.context);
+    let shares = decoder.computes_together() && !decoder.depends_on_length();
     let (inbox, messages) = channel();
     let life = Arc::new(Life::default());
-    let scheduler = Scheduler::new(options.max_running, options.prefill_chunk);
+    let scheduler = Scheduler::new(limits(options, &decoder), PagePool::new(plan.pages, PAGE_TOKENS));
     let engine = Engine::new(decoder, checkpoint.stop_tokens().to_vec(), scheduler, messages, Arc::clone(&life));
     let max_running = options.max_running.max(1);
     let desk = Desk {
@@ -105,10 +112,22 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
         defaults: checkpoint.generation_defaults(),
         places: Places::new(max_running.saturating_add(options.max_waiting)),
         max_running,
+        prefix_reuse: if shares { options.prefix_reuse } else { PrefixReuse::Off },
         inbox,
         life,
     };
     Ok((desk, engine))
+}
+
+/// By time where rows give the same bits however a prompt is cut; else in chunks of one size, so that the same
+/// request gets the same text on a busy day.
+fn limits(options: &ModelOptions, decoder: &Decoder) -> Limits {
+    let pace = if decoder.computes_together() {
+        Pace::bounded(options.prefill_chunk.unwrap_or(512), options.prefill_time)
+    } else {
+        Pace::fixed(options.prefill_chunk.unwrap_or(128))
+    };
+    Limits { max_running: options.max_running, pace, replays_singly: decoder.depends_on_length() }
 }
 
 /// What a model offers and how it counts prompts: all that does not take its weights.
@@ -187,13 +206,26 @@ impl Desk {
         let settings = Settings::new(&request.sampling, &self.defaults);
         let meter = Meter::default();
         let (reply, events) = Reply::new(places.len(), meter.clone(), Arc::clone(&self.life));
-        let commission = Arc::new(Commission { prompt, settings, max_tokens, reply });
+        let Standing { caller, priority, deadline, .. } = request.standing.clone();
+        let realm = self.realm(&request.standing).map(Arc::new);
+        let commission =
+            Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline });
         let sequences = (0..).zip(places).map(|(choice, place)| {
             let text = self.answer_text(request, choice);
             Sequence::new(Arc::clone(&commission), choice, place, text)
         });
         self.inbox.send(Message::Answer(sequences.collect())).map_err(|_| self.life.failure())?;
         Ok(Answering { events: Box::pin(events), meter })
+    }
+
+    /// Within which a request shares the prefixes that are computed.
+    fn realm(&self, standing: &Standing) -> Option<Realm> {
+        let Standing { class, caller, .. } = standing;
+        match self.prefix_reuse {
+            PrefixReuse::Class => Some(Realm { class: *class, caller: None }),
+            PrefixReuse::Caller => Some(Realm { class: *class, caller: caller.clone() }),
+            PrefixReuse::Off => None,
+        }
     }
 
     fn answer_text(&self, request: &Request, choice: u32) -> AnswerText {

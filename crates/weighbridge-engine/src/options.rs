@@ -1,6 +1,8 @@
 //! What a local model is loaded with, and how that fails.
 
 use std::io;
+use std::str::FromStr;
+use std::time::Duration;
 
 use weighbridge_backend::{BackendId, DataClass, Price};
 use weighbridge_dialogue::TemplateError;
@@ -29,8 +31,17 @@ pub struct ModelOptions {
     pub max_running: usize,
     /// How many answers may wait for a place among the running ones before new requests are turned away.
     pub max_waiting: usize,
-    /// Tokens of prompts that are computed between two tokens of a running answer. 0 is taken as 1.
-    pub prefill_chunk: usize,
+    /// The most tokens of prompts that are computed between two tokens of a running answer; `None` takes 512 where the
+    /// kernels compute, and 128 elsewhere. 0 is taken as 1.
+    pub prefill_chunk: Option<usize>,
+    /// What prompts may add to the time between two tokens of a running answer. It goes before the bound on tokens
+    /// where the kernels compute.
+    pub prefill_time: Duration,
+    /// Bytes for pages of keys and values; `None` takes half of the memory that is free when the model is loaded, and
+    /// where that does not hold the checkpoint's context serves less of it.
+    pub page_memory: Option<u64>,
+    /// Whose prompts a prompt may begin with, so that it is not computed again.
+    pub prefix_reuse: PrefixReuse,
     /// Whether what messages hold may be read as special and added tokens, `<|im_end|>` for example. Without it only
     /// the chat template writes these, so that no message can end its turn and speak as another.
     pub parse_special_tokens: bool,
@@ -38,7 +49,7 @@ pub struct ModelOptions {
 
 impl ModelOptions {
     /// A checkpoint with defaults: float32, cleared for every class, free of charge, its own context, 128
-    /// answers at once, 512 waiting, prompts in chunks of 128 tokens.
+    /// answers at once, 512 waiting, prompts that add no more than 50 ms to a step, prefixes shared within a class.
     pub fn new(id: BackendId, checkpoint: Checkpoint) -> Self {
         Self {
             id,
@@ -51,7 +62,10 @@ impl ModelOptions {
             context: None,
             max_running: 128,
             max_waiting: 512,
-            prefill_chunk: 128,
+            prefill_chunk: None,
+            prefill_time: Duration::from_millis(50),
+            page_memory: None,
+            prefix_reuse: PrefixReuse::default(),
             parse_special_tokens: false,
         }
     }
@@ -65,6 +79,44 @@ impl ModelOptions {
         match self.context {
             Some(asked) if asked == 0 || asked > own => Err(LoadError::Context { asked, own }),
             asked => Ok(asked.unwrap_or(own)),
+        }
+    }
+}
+
+/// Within which bounds computed prefixes are shared. Across data classes they never are.
+///
+/// Whoever shares can learn by the time to the first token whether somebody has sent the same beginning before, in
+/// whole pages of 32 tokens. Where callers must not learn that of each other, reuse is confined to each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PrefixReuse {
+    /// Among all requests of one data class.
+    #[default]
+    Class,
+    /// Among requests of one caller, by data class.
+    Caller,
+    /// Not even those.
+    Off,
+}
+
+impl PrefixReuse {
+    /// The words for it in configs.
+    pub const NAMES: [&'static str; 3] = ["class", "caller", "off"];
+}
+
+/// A word that names no reuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected one of class, caller, off")]
+pub struct UnknownReuse;
+
+impl FromStr for PrefixReuse {
+    type Err = UnknownReuse;
+
+    fn from_str(word: &str) -> Result<Self, UnknownReuse> {
+        match word {
+            "class" => Ok(Self::Class),
+            "caller" => Ok(Self::Caller),
+            "off" => Ok(Self::Off),
+            _ => Err(UnknownReuse),
         }
     }
 }
@@ -85,6 +137,21 @@ pub enum LoadError {
         asked: u32,
         /// The checkpoint's own.
         own: u32,
+    },
+    /// The memory for pages does not hold one sequence of the context.
+    #[error(
+        "a context of {context} tokens takes {} MiB of keys and values, and {} MiB are set aside for pages, which hold \
+         {tokens} tokens; set aside more, or serve a shorter context", .needed.div_ceil(1 << 20), .memory >> 20
+    )]
+    PageMemory {
+        /// The context to serve.
+        context: u32,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes there are.
+        memory: u64,
+        /// Tokens that they hold.
+        tokens: u64,
     },
     /// Its thread could not be started.
     #[error("the thread of the model could not be started")]

@@ -1,283 +1,359 @@
-//! Which sequence runs next, and how much of its prompt.
+//! Which sequences run, what of them each step computes, and on which pages.
 //!
-//! Arithmetic on ids: no tensors, no clocks, no async. A sequence waits, then its prompt is computed in
-//! chunks, then it decodes a token a step until it ends. A step holds first one token of every decoding
-//! sequence and then prompt tokens up to a budget, so that a long prompt never holds up running answers for
-//! longer than one chunk. Prompts take turns, chunk by chunk, so that a short one passes a long one.
+//! Arithmetic on ids and tokens: no tensors, no clocks, no async. A sequence waits until there is a place and pages for
+//! all that it holds; then its tokens are computed in chunks, then it decodes a token a step until it ends.
+//! A step holds first one token of every decoding sequence and then tokens of prompts, as many as the [`Pace`] allows,
+//! so that a long prompt never holds up running answers for longer than that. Callers take [`Turns`] at places and
+//! at the tokens of prompts, so that none waits for all that another has sent.
+//!
+//! When pages run out, the youngest sequence gives its pages back and its tokens are computed again later, before
+//! anybody new begins. The oldest never gives back, so that every sequence ends.
 
-use std::collections::VecDeque;
+mod pace;
+mod turns;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weighbridge_backend::Priority;
+
+pub(crate) use self::pace::Pace;
+use self::pace::Took;
+pub(crate) use self::turns::Caller;
+use self::turns::Turns;
+use crate::pages::{PageId, PagePool, Realm};
+
+/// Tokens of prompts that one caller is given before it is the next one's turn within a step.
+const SLICE: usize = 32;
+/// Tokens of prompts that one caller may bring in before it is the next one's turn at a place.
+const ROUND: usize = 512;
 
 /// The name of a sequence within one engine; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SequenceId(pub(crate) u64);
 
-/// A share of a step: what is to be computed for one sequence.
+/// A sequence that arrives.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// Its name.
+    pub(crate) id: SequenceId,
+    /// Who waits for it.
+    pub(crate) caller: Caller,
+    /// Whether others go first.
+    pub(crate) priority: Priority,
+    /// Within which its pages are shared; `None` shares none.
+    pub(crate) realm: Option<Arc<Realm>>,
+    /// At least one token.
+    pub(crate) prompt: Vec<u32>,
+}
+
+/// A share of a step: what is to be computed of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
-    /// The next tokens of its prompt.
-    Prompt {
-        /// Whose.
-        id: SequenceId,
-        /// How many, at least 1.
-        tokens: usize,
-        /// They complete the prompt, and the first token of the answer follows from them.
-        last: bool,
-    },
-    /// The token drawn last, which gives the next one.
-    Decode {
-        /// Whose.
-        id: SequenceId,
-    },
+pub(crate) struct Work {
+    /// Whose.
+    pub(crate) id: SequenceId,
+    /// The first of its tokens that is computed; those before are there.
+    pub(crate) first: usize,
+    /// How many, at least 1.
+    pub(crate) count: usize,
+    /// They are the last that it has, and the next one follows from them.
+    pub(crate) draws: bool,
 }
 
-impl Work {
-    /// Whose it is.
-    pub(crate) fn id(self) -> SequenceId {
-        let (Self::Prompt { id, .. } | Self::Decode { id }) = self;
-        id
-    }
+/// What a scheduler goes by.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// Sequences that make progress at once. 0 is taken as 1.
+    pub(crate) max_running: usize,
+    /// Tokens of prompts in a step.
+    pub(crate) pace: Pace,
+    /// Tokens behind the prompt are computed again one by one, as they were the first time, where what they give depends
+    /// on it.
+    pub(crate) replays_singly: bool,
 }
 
-/// Sequences by what they wait for. Each is in exactly one of the queues until it is removed.
+/// Sequences by what they wait for.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
-    max_running: usize,
-    prompt_budget: usize,
-    waiting: VecDeque<Prompt>,
-    prompts: VecDeque<Prompt>,
-    decoding: VecDeque<SequenceId>,
+    limits: Limits,
+    pages: PagePool,
+    sequences: HashMap<SequenceId, Entry>,
+    waiting: Turns,
+    /// Those that gave their pages back, the oldest first.
+    preempted: VecDeque<SequenceId>,
+    /// Those that have pages, the oldest first.
+    running: Vec<SequenceId>,
+    /// Of these, the ones with tokens of a prompt to compute.
+    prompts: Turns,
+    /// What the step under way computes of prompts; kept for its memory.
+    chunks: Vec<Work>,
+    /// Answers and tokens of prompts in the latest step.
+    latest: (usize, usize),
+    /// Counts sequences as they begin.
+    begun: u64,
 }
 
 #[derive(Debug)]
-struct Prompt {
-    id: SequenceId,
-    tokens_left: usize,
+struct Entry {
+    caller: Caller,
+    priority: Priority,
+    realm: Option<Arc<Realm>>,
+    /// Prompt and answer.
+    tokens: Vec<u32>,
+    prompt_tokens: usize,
+    /// Tokens that are computed, those of the step under way among them.
+    computed: usize,
+    /// Pages that hold them, and as many as the rest of the tokens needs.
+    table: Vec<PageId>,
+    /// Pages that have their name.
+    published: usize,
+    /// When it began; a lower number is older. It stays when pages are given back.
+    age: u64,
+    decodes: bool,
 }
 
 impl Scheduler {
-    /// At most `max_running` sequences make progress at once, and a step computes at most `prompt_budget`
-    /// tokens of prompts. Both are taken as 1 where they are 0.
-    pub(crate) fn new(max_running: usize, prompt_budget: usize) -> Self {
+    /// Without sequences. The pages must hold every sequence that comes, by itself and to its end.
+    pub(crate) fn new(limits: Limits, pages: PagePool) -> Self {
         Self {
-            max_running: max_running.max(1),
-            prompt_budget: prompt_budget.max(1),
-            waiting: VecDeque::new(),
-            prompts: VecDeque::new(),
-            decoding: VecDeque::new(),
+            limits: Limits { max_running: limits.max_running.max(1), ..limits },
+            pages,
+            sequences: HashMap::new(),
+            waiting: Turns::new(ROUND),
+            preempted: VecDeque::new(),
+            running: Vec::new(),
+            prompts: Turns::new(SLICE),
+            chunks: Vec::new(),
+            latest: (0, 0),
+            begun: 0,
         }
     }
 
-    /// Queues a sequence, in the order of arrival. An empty prompt counts as one token.
-    pub(crate) fn enqueue(&mut self, id: SequenceId, prompt_tokens: usize) {
-        self.waiting.push_back(Prompt { id, tokens_left: prompt_tokens.max(1) });
+    /// Queues a sequence.
+    pub(crate) fn enqueue(&mut self, arrival: Arrival) {
+        let Arrival { id, caller, priority, realm, prompt } = arrival;
+        self.waiting.push(&caller, priority, id);
+        let entry = Entry {
+            caller,
+            priority,
+            realm,
+            prompt_tokens: prompt.len(),
+            tokens: prompt,
+            computed: 0,
+            table: Vec::new(),
+            published: 0,
+            age: u64::MAX,
+            decodes: false,
+        };
+        self.sequences.insert(id, entry);
     }
 
-    /// Takes a sequence out, wherever it stands: it has ended, or nobody waits for it any more.
+    /// Takes a sequence out, wherever it stands: it has ended, or nobody waits for it any more. Its pages are free.
     pub(crate) fn remove(&mut self, id: SequenceId) {
-        self.decoding.retain(|&other| other != id);
-        self.prompts.retain(|prompt| prompt.id != id);
-        self.waiting.retain(|prompt| prompt.id != id);
+        let Some(mut entry) = self.sequences.remove(&id) else { return };
+        self.pages.release(&mut entry.table);
+        self.waiting.remove(id);
+        self.prompts.remove(id);
+        self.preempted.retain(|&other| other != id);
+        self.running.retain(|&other| other != id);
     }
 
-    /// Fills `step` with the next step, which is empty only when there is no sequence at all. A sequence
-    /// appears in it at most once.
+    /// Fills `step` with the next step, which is empty only when there is no sequence at all. A sequence appears in it
+    /// at most once, and counts as computed that far; what is not computed has to be removed.
     pub(crate) fn next_step(&mut self, step: &mut Vec<Work>) {
         step.clear();
         self.admit();
-        step.extend(self.decoding.iter().map(|&id| Work::Decode { id }));
-        let mut budget = self.prompt_budget;
-        for _ in 0..self.prompts.len() {
-            let Some(mut prompt) = self.prompts.pop_front() else { break };
-            let tokens = prompt.tokens_left.min(budget);
-            budget -= tokens;
-            prompt.tokens_left -= tokens;
-            let last = prompt.tokens_left == 0;
-            step.push(Work::Prompt { id: prompt.id, tokens, last });
-            if last {
-                self.decoding.push_back(prompt.id);
-            } else {
-                self.prompts.push_back(prompt);
+        self.decode(step);
+        let answers = step.len();
+        self.advance_prompts(step);
+        self.latest = (answers, step[answers..].iter().map(|work| work.count).sum());
+    }
+
+    /// The tokens of a share.
+    pub(crate) fn tokens(&self, work: Work) -> &[u32] {
+        self.sequences.get(&work.id).map_or(&[], |entry| &entry.tokens[work.first..work.first + work.count])
+    }
+
+    /// The pages of a sequence, in the order of its tokens.
+    pub(crate) fn table(&self, id: SequenceId) -> &[PageId] {
+        self.sequences.get(&id).map_or(&[], |entry| &entry.table)
+    }
+
+    /// A share has been computed: whole pages of it may serve others from now on.
+    pub(crate) fn computed(&mut self, work: Work) {
+        let Some(entry) = self.sequences.get_mut(&work.id) else { return };
+        let Some(realm) = &entry.realm else { return };
+        let page_tokens = self.pages.page_tokens();
+        for at in entry.published..(work.first + work.count) / page_tokens {
+            let before = at.checked_sub(1).map(|before| entry.table[before]);
+            let tokens = &entry.tokens[at * page_tokens..(at + 1) * page_tokens];
+            entry.table[at] = self.pages.publish(realm, before, tokens, entry.table[at]);
+            entry.published = at + 1;
+        }
+    }
+
+    /// A token was drawn for a sequence.
+    pub(crate) fn drawn(&mut self, id: SequenceId, token: u32) {
+        if let Some(entry) = self.sequences.get_mut(&id) {
+            entry.tokens.push(token);
+        }
+    }
+
+    /// Learns from the time that the latest step took what the next may hold.
+    pub(crate) fn took(&mut self, time: Duration) {
+        let (answers, prompt_tokens) = self.latest;
+        self.limits.pace.note(Took { answers, prompt_tokens, time });
+    }
+
+    /// All pages.
+    pub(crate) fn pages(&self) -> &PagePool {
+        &self.pages
+    }
+
+    /// Lets sequences begin while there are places and pages: first those that gave theirs back.
+    fn admit(&mut self) {
+        while self.running.len() < self.limits.max_running {
+            let sequences = &self.sequences;
+            let cost = |id| sequences.get(&id).map_or(0, |entry| entry.tokens.len());
+            let again = self.preempted.front().copied();
+            let Some(id) = again.or_else(|| self.waiting.peek(cost)) else { return };
+            let cost = cost(id);
+            if !self.seat(id) {
+                return;
             }
-            if budget == 0 {
-                break;
+            if again.is_some() {
+                self.preempted.pop_front();
+            } else {
+                self.waiting.take(cost);
             }
         }
     }
 
-    /// How many sequences run: have been admitted and not removed.
-    pub(crate) fn running(&self) -> usize {
-        self.prompts.len() + self.decoding.len()
+    /// Gives a sequence pages for all its tokens, those that hold a prefix of it among them. Whether there were enough,
+    /// and one more for each that runs.
+    fn seat(&mut self, id: SequenceId) -> bool {
+        let Some(entry) = self.sequences.get_mut(&id) else { return true };
+        // The last token is computed in any case, for what follows from it.
+        let known = &entry.tokens[..entry.tokens.len().saturating_sub(1)];
+        let mut table = entry.realm.as_ref().map_or_else(Vec::new, |realm| self.pages.begin(realm, known));
+        let found = table.len();
+        let needed = entry.tokens.len().div_ceil(self.pages.page_tokens()) - found;
+        // Alone it may have all pages: those who run will want one soon, or the next step takes it all back.
+        if needed + self.running.len() > self.pages.available() && !self.running.is_empty() {
+            self.pages.release(&mut table);
+            return false;
+        }
+        table.extend((0..needed).map_while(|_| self.pages.take()));
+        (entry.table, entry.published) = (table, found);
+        entry.computed = found * self.pages.page_tokens();
+        entry.decodes = false;
+        if entry.age == u64::MAX {
+            entry.age = self.begun;
+            self.begun += 1;
+        }
+        self.prompts.push(&entry.caller, entry.priority, id);
+        let age = entry.age;
+        let sequences = &self.sequences;
+        let at = self.running.partition_point(|id| sequences.get(id).is_some_and(|entry| entry.age < age));
+        self.running.insert(at, id);
+        true
     }
 
-    fn admit(&mut self) {
-        let places = self.max_running.saturating_sub(self.running()).min(self.waiting.len());
-        self.prompts.extend(self.waiting.drain(..places));
+    /// One token of every sequence that decodes. A page that one needs and nobody has comes from the youngest.
+    fn decode(&mut self, step: &mut Vec<Work>) {
+        let mut at = 0;
+        while let Some(&id) = self.running.get(at) {
+            at += 1;
+            let Some(entry) = self.sequences.get(&id).filter(|entry| entry.decodes) else { continue };
+            let full = entry.tokens.len() > entry.table.len() * self.pages.page_tokens();
+            if full && !self.extend(id) {
+                // It was the youngest itself, and so the last.
+                return;
+            }
+            let Some(entry) = self.sequences.get_mut(&id) else { continue };
+            step.push(Work { id, first: entry.computed, count: 1, draws: true });
+            entry.computed += 1;
+        }
+    }
+
+    /// Gives a sequence one page more. Whether it still runs then.
+    fn extend(&mut self, id: SequenceId) -> bool {
+        loop {
+            if let Some(page) = self.pages.take() {
+                if let Some(entry) = self.sequences.get_mut(&id) {
+                    entry.table.push(page);
+                }
+                return true;
+            }
+            let Some(youngest) = self.running.pop() else { return false };
+            self.preempt(youngest);
+            if youngest == id {
+                return false;
+            }
+        }
+    }
+
+    fn preempt(&mut self, id: SequenceId) {
+        self.prompts.remove(id);
+        // The younger ones were before it: so the oldest comes to stand first.
+        self.preempted.push_front(id);
+        if let Some(entry) = self.sequences.get_mut(&id) {
+            self.pages.release(&mut entry.table);
+            (entry.computed, entry.published, entry.decodes) = (0, 0, false);
+        }
+    }
+
+    /// Tokens of prompts, in slices by turns, and in one piece for each sequence.
+    fn advance_prompts(&mut self, step: &mut Vec<Work>) {
+        let mut budget = self.limits.pace.prompt_tokens(step.len());
+        self.chunks.clear();
+        // Sequences that have all that this step may compute of them.
+        let mut rest = Vec::new();
+        while budget > 0 {
+            let (sequences, singly) = (&self.sequences, self.limits.replays_singly);
+            let slice = |id| sequences.get(&id).map_or(0, |entry| entry.slice(singly)).min(budget);
+            let Some(id) = self.prompts.peek(slice) else { break };
+            let count = slice(id);
+            let Some(entry) = self.sequences.get_mut(&id) else { break };
+            let first = entry.computed;
+            entry.computed += count;
+            entry.decodes = entry.computed == entry.tokens.len();
+            budget -= count;
+            match self.chunks.iter_mut().find(|work| work.id == id) {
+                Some(work) => (work.count, work.draws) = (work.count + count, entry.decodes),
+                None => self.chunks.push(Work { id, first, count, draws: entry.decodes }),
+            }
+            let rests = singly && entry.computed >= entry.prompt_tokens;
+            if !entry.decodes && !rests {
+                self.prompts.put_back(count);
+                continue;
+            }
+            self.prompts.take(count);
+            if !entry.decodes {
+                rest.push(id);
+            }
+        }
+        for id in rest {
+            if let Some(entry) = self.sequences.get(&id) {
+                self.prompts.push(&entry.caller, entry.priority, id);
+            }
+        }
+        step.append(&mut self.chunks);
+    }
+}
+
+impl Entry {
+    /// Tokens of its next turn.
+    fn slice(&self, singly: bool) -> usize {
+        let left = self.tokens.len() - self.computed;
+        match self.prompt_tokens.checked_sub(self.computed) {
+            _ if !singly => left.min(SLICE),
+            Some(prompt) if prompt > 0 => prompt.min(SLICE),
+            _ => left.min(1),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const A: SequenceId = SequenceId(0);
-    const B: SequenceId = SequenceId(1);
-    const C: SequenceId = SequenceId(2);
-
-    fn prompt(id: SequenceId, tokens: usize) -> Work {
-        Work::Prompt { id, tokens, last: false }
-    }
-
-    fn prompt_end(id: SequenceId, tokens: usize) -> Work {
-        Work::Prompt { id, tokens, last: true }
-    }
-
-    fn decode(id: SequenceId) -> Work {
-        Work::Decode { id }
-    }
-
-    fn check(scheduler: &mut Scheduler, timeline: &[&[Work]]) {
-        let mut step = Vec::new();
-        for (turn, expected) in timeline.iter().enumerate() {
-            scheduler.next_step(&mut step);
-            assert_eq!(step, *expected, "step {turn}");
-        }
-    }
-
-    #[test]
-    fn a_sequence_computes_its_prompt_in_chunks_and_then_decodes() {
-        let mut scheduler = Scheduler::new(4, 10);
-        scheduler.enqueue(A, 25);
-        check(&mut scheduler, &[&[prompt(A, 10)], &[prompt(A, 10)], &[prompt_end(A, 5)], &[decode(A)], &[decode(A)]]);
-        scheduler.remove(A);
-        check(&mut scheduler, &[&[]]);
-    }
-
-    #[test]
-    fn a_long_prompt_holds_up_nobody() {
-        let mut scheduler = Scheduler::new(4, 10);
-        scheduler.enqueue(A, 1);
-        check(&mut scheduler, &[&[prompt_end(A, 1)]]);
-        scheduler.enqueue(B, 30);
-        scheduler.enqueue(C, 4);
-        check(
-            &mut scheduler,
-            &[
-                &[decode(A), prompt(B, 10)],
-                &[decode(A), prompt_end(C, 4), prompt(B, 6)],
-                &[decode(A), decode(C), prompt(B, 10)],
-                &[decode(A), decode(C), prompt_end(B, 4)],
-                &[decode(A), decode(C), decode(B)],
-            ],
-        );
-    }
-
-    #[test]
-    fn short_prompts_share_a_step() {
-        let mut scheduler = Scheduler::new(4, 10);
-        [A, B, C].into_iter().for_each(|id| scheduler.enqueue(id, 4));
-        check(
-            &mut scheduler,
-            &[&[prompt_end(A, 4), prompt_end(B, 4), prompt(C, 2)], &[decode(A), decode(B), prompt_end(C, 2)]],
-        );
-    }
-
-    #[test]
-    fn whoever_finds_no_place_waits_for_one() {
-        let mut scheduler = Scheduler::new(1, 10);
-        scheduler.enqueue(A, 1);
-        scheduler.enqueue(B, 1);
-        check(&mut scheduler, &[&[prompt_end(A, 1)], &[decode(A)]]);
-        scheduler.remove(A);
-        check(&mut scheduler, &[&[prompt_end(B, 1)]]);
-    }
-
-    #[test]
-    fn a_sequence_can_leave_from_anywhere() {
-        let mut scheduler = Scheduler::new(2, 10);
-        scheduler.enqueue(A, 1);
-        scheduler.enqueue(B, 100);
-        scheduler.enqueue(C, 100);
-        check(&mut scheduler, &[&[prompt_end(A, 1), prompt(B, 9)]]);
-        [C, B, A].into_iter().for_each(|id| scheduler.remove(id));
-        check(&mut scheduler, &[&[]]);
-        assert_eq!(scheduler.running(), 0);
-    }
-
-    /// Runs sequences of (arrival step, prompt tokens, answer tokens, cancelled after so many steps of its
-    /// own) to the end and holds every step against the promises.
-    fn simulate(sequences: &[(usize, usize, usize, Option<usize>)], max_running: usize, budget: usize) {
-        let mut scheduler = Scheduler::new(max_running, budget);
-        let mut left: HashMap<SequenceId, (usize, usize, Option<usize>)> = HashMap::new();
-        let mut arrivals: Vec<_> = sequences.iter().copied().enumerate().collect();
-        arrivals.sort_by_key(|(_, (arrival, ..))| *arrival);
-        let mut arrivals = VecDeque::from(arrivals);
-        let total: usize = sequences.iter().map(|(_, prompt, answer, _)| prompt + answer + 1).sum();
-        let mut step = Vec::new();
-        for turn in 0.. {
-            while arrivals.front().is_some_and(|(_, (arrival, ..))| *arrival <= turn) {
-                let Some((number, (_, prompt, answer, cancelled))) = arrivals.pop_front() else { break };
-                let id = SequenceId(number as u64);
-                scheduler.enqueue(id, prompt);
-                left.insert(id, (prompt, answer, cancelled));
-            }
-            if left.is_empty() && arrivals.is_empty() {
-                return;
-            }
-            assert!(turn <= total + 20, "somebody starves");
-            scheduler.next_step(&mut step);
-            assert_eq!(step.is_empty(), left.is_empty());
-            assert!(scheduler.running() <= max_running);
-            let mut computed = 0;
-            let mut seen = Vec::new();
-            for work in &step {
-                let id = match *work {
-                    Work::Prompt { id, tokens, last } => {
-                        computed += tokens;
-                        let (prompt, ..) = left.get_mut(&id).expect("only living sequences are scheduled");
-                        assert!(tokens > 0 && tokens <= *prompt);
-                        *prompt -= tokens;
-                        assert_eq!(last, *prompt == 0);
-                        if !last { None } else { Some(id) }
-                    }
-                    Work::Decode { id } => {
-                        assert_eq!(computed, 0, "decoding comes first");
-                        Some(id)
-                    }
-                };
-                let (Work::Prompt { id: whose, .. } | Work::Decode { id: whose }) = *work;
-                assert!(!seen.contains(&whose));
-                seen.push(whose);
-                let (prompt, answer, cancelled) = left.get_mut(&whose).expect("only living sequences are scheduled");
-                if id.is_some() {
-                    assert_eq!(*prompt, 0);
-                    *answer -= 1;
-                }
-                let gone = cancelled.as_mut().is_some_and(|steps| {
-                    *steps -= 1;
-                    *steps == 0
-                });
-                if *answer == 0 || gone {
-                    left.remove(&whose);
-                    scheduler.remove(whose);
-                }
-            }
-            assert!(computed <= budget);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_sequence_ends_and_nobody_starves(
-            sequences in prop::collection::vec(
-                (0usize..20, 1usize..60, 1usize..12, prop::option::of(1usize..6)), 1..30),
-            max_running in 1usize..8,
-            budget in 1usize..40,
-        ) {
-            simulate(&sequences, max_running, budget);
-        }
-    }
-}
+mod tests;

@@ -1,14 +1,16 @@
 //! One answer being made: its tokens, its keys and values, its draws and its text.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use weighbridge_backend::{Failure, FailureKind, FinishReason};
-use weighbridge_models::{Decoder, KvCache, Logits, Rows, Step};
+use weighbridge_backend::{Failure, FailureKind, FinishReason, Priority, Stage};
+use weighbridge_models::{Decoder, KvCache, LentPage, Logits, PAGE_TOKENS, Rows, Step};
 
+use crate::pages::Realm;
 use crate::places::Place;
 use crate::reply::Reply;
 use crate::sampler::{Penalties, Sampler, Settings};
-use crate::scheduler::Work;
+use crate::scheduler::{Arrival, Caller, SequenceId, Work};
 use crate::text::AnswerText;
 
 /// What the answers of one request have in common.
@@ -22,6 +24,13 @@ pub(crate) struct Commission {
     pub(crate) max_tokens: u32,
     /// Where the events go.
     pub(crate) reply: Arc<Reply>,
+    /// Who waits for them.
+    pub(crate) caller: Caller,
+    pub(crate) priority: Priority,
+    /// Within which computed prefixes are shared; `None` shares none.
+    pub(crate) realm: Option<Arc<Realm>>,
+    /// When nobody wants them any more.
+    pub(crate) deadline: Option<Instant>,
 }
 
 /// One answer of a request.
@@ -31,11 +40,10 @@ pub(crate) struct Sequence {
     place: Place,
     /// Made when its first tokens are computed, so that a waiting sequence holds no memory for it.
     cache: Option<KvCache>,
-    /// Tokens of the prompt that are computed.
-    computed: usize,
-    /// Tokens drawn, the last of them not computed yet.
+    /// Tokens of the prompt that were counted as used.
+    counted: usize,
+    /// Tokens drawn.
     drawn: u32,
-    last: u32,
     penalties: Penalties,
     text: AnswerText,
 }
@@ -49,8 +57,8 @@ pub(crate) struct Means<'a> {
 /// What became of a sequence in a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// It goes on.
-    GoesOn,
+    /// It goes on, with the token that it drew, if any.
+    GoesOn(Option<u32>),
     /// It has its last token.
     Ended {
         /// How its tokens ended.
@@ -64,12 +72,24 @@ impl Sequence {
     pub(crate) fn new(commission: Arc<Commission>, choice: u32, place: Place, text: AnswerText) -> Self {
         let settings = &commission.settings;
         let penalties = Penalties::new(settings.frequency_penalty, settings.presence_penalty);
-        Self { commission, choice, place, cache: None, computed: 0, drawn: 0, last: 0, penalties, text }
+        Self { commission, choice, place, cache: None, counted: 0, drawn: 0, penalties, text }
     }
 
-    /// Tokens of its prompt.
-    pub(crate) fn prompt_tokens(&self) -> usize {
-        self.commission.prompt.len()
+    /// What the scheduler is to know of it.
+    pub(crate) fn arrival(&self, id: SequenceId) -> Arrival {
+        let Commission { prompt, caller, priority, realm, .. } = &*self.commission;
+        Arrival { id, caller: caller.clone(), priority: *priority, realm: realm.clone(), prompt: prompt.clone() }
+    }
+
+    /// Whether other answers to the same prompt find pages of it once it is computed.
+    pub(crate) fn leaves_prompt(&self) -> bool {
+        self.commission.realm.is_some() && self.commission.prompt.len() > PAGE_TOKENS
+    }
+
+    /// What it fails with where its time is over.
+    pub(crate) fn out_of_time(&self, now: Instant) -> Option<Failure> {
+        let over = self.commission.deadline.is_some_and(|deadline| deadline <= now);
+        over.then(|| Failure::new(FailureKind::Timeout(Stage::Total), "the deadline of the request has passed"))
     }
 
     /// Where its events go.
@@ -77,24 +97,24 @@ impl Sequence {
         &self.commission.reply
     }
 
-    /// What it wants computed: the next tokens of its prompt, or the token drawn last.
-    pub(crate) fn ask(&mut self, work: Work, decoder: &Decoder) -> Step<'_> {
-        let prompt = &self.commission.prompt;
+    /// A share of a step: these tokens of it, on these pages where it is computed on pages.
+    pub(crate) fn ask<'a>(
+        &'a mut self,
+        work: Work,
+        tokens: &'a [u32],
+        pages: impl Iterator<Item = LentPage>,
+        decoder: &Decoder,
+    ) -> Step<'a> {
+        self.place.begin();
+        let prompt_tokens = self.commission.prompt.len();
         let cache = self.cache.get_or_insert_with(|| {
-            let mut cache = decoder.new_cache();
+            let mut cache = decoder.lent_cache().unwrap_or_else(|| decoder.new_cache());
             // Some models turn positions by the length of the whole prompt, of which they see a chunk at a time.
-            cache.announce(prompt.len());
+            cache.announce(prompt_tokens);
             cache
         });
-        match work {
-            Work::Prompt { tokens, last, .. } => {
-                self.place.begin();
-                let end = (self.computed + tokens).min(prompt.len());
-                let rows = if last { Rows::Last } else { Rows::None };
-                Step { tokens: &prompt[self.computed..end], cache, rows }
-            }
-            Work::Decode { .. } => Step { tokens: std::slice::from_ref(&self.last), cache, rows: Rows::Last },
-        }
+        cache.lend(pages, work.first);
+        Step { tokens, cache, rows: if work.draws { Rows::Last } else { Rows::None } }
     }
 
     /// Takes what was computed of it, and draws the next token of the answer where there is one to draw.
@@ -102,18 +122,28 @@ impl Sequence {
     /// # Errors
     /// When the logits are of no use; and so is the sequence then.
     pub(crate) fn take(&mut self, work: Work, logits: Logits, means: Means<'_>) -> Result<Progress, Failure> {
-        if let Work::Prompt { tokens, last, .. } = work {
-            let end = (self.computed + tokens).min(self.commission.prompt.len());
-            if self.choice == 0 {
-                // The prompt is computed for every answer, but used once.
-                self.commission.reply.meter().add_prompt((end - self.computed) as u64);
-            }
-            self.computed = end;
-            if !last {
-                return Ok(Progress::GoesOn);
-            }
+        self.count(work);
+        if !work.draws {
+            return Ok(Progress::GoesOn(None));
         }
         self.draw(&logits, means)
+    }
+
+    /// Counts the prompt as it is used: once for all answers, and once though it be computed again.
+    fn count(&mut self, work: Work) {
+        if self.choice != 0 {
+            return;
+        }
+        let end = (work.first + work.count).min(self.commission.prompt.len());
+        let meter = self.commission.reply.meter();
+        let cached = work.first.min(end).saturating_sub(self.counted);
+        if cached > 0 {
+            meter.add_cached(cached as u64);
+            self.counted += cached;
+        }
+        let computed = end.saturating_sub(self.counted);
+        meter.add_prompt(computed as u64);
+        self.counted += computed;
     }
 
     /// Publishes the end of the answer. Its place is free before its reader can know that it has ended.
@@ -138,7 +168,6 @@ impl Sequence {
             .pick(logits.last(), settings, &self.penalties, self.choice, u64::from(self.drawn))
             .ok_or_else(|| Failure::new(FailureKind::Internal, "the model computed no finite logits"))?;
         self.penalties.note(token);
-        self.last = token;
         self.drawn += 1;
         reply.meter().add_completion(1);
         let ended = |reason, by_stop_text| Ok(Progress::Ended { reason, by_stop_text });
@@ -148,6 +177,6 @@ impl Sequence {
         if self.text.push(token, reply) {
             return ended(FinishReason::Stop, true);
         }
-        if self.drawn >= *max_tokens { ended(FinishReason::Length, false) } else { Ok(Progress::GoesOn) }
+        if self.drawn >= *max_tokens { ended(FinishReason::Length, false) } else { Ok(Progress::GoesOn(Some(token))) }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use weighbridge_backend::{
     Backend, BackendId, Capability, Event, Failure, FailureKind, FinishReason, Health, Json, Load, Message, Part,
-    PromptCount, Request, Role, Sampling, Tool, ToolChoice, Usage,
+    PromptCount, Request, Role, Sampling, Standing, Tool, ToolChoice, Usage,
 };
 use weighbridge_engine::{LoadError, LocalModel, ModelOptions, UnloadedModel};
 use weighbridge_models::{Checkpoint, Compute, Precision};
@@ -53,6 +53,7 @@ fn ask(question: &str) -> Request {
         stream: true,
         asked: Vec::new(),
         original: None,
+        standing: Standing::default(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::gateway::Core;
 use crate::prepare::{Arrival, Prepared};
 use crate::relay::{Relay, relay};
 use crate::respond::Refusal;
+use crate::standing::standing;
 use crate::wire::{AnswerHead, ChatAnswer, ChatBody, ChatStream};
 
 /// Where it is served.
@@ -102,9 +103,12 @@ impl Core {
     ) -> Result<(ChatBody, Prepared), Refusal> {
         let (gateway, large) = (Arc::clone(self), bytes.len() >= LARGE_BODY);
         let work = move || -> Result<_, Refusal> {
-            let body = ChatBody::parse(id, &bytes)?;
+            let mut body = ChatBody::parse(id, &bytes)?;
             let arrival = Arrival { path: PATH, headers: &headers, caller: caller.as_deref() };
-            let prepared = gateway.prepare(&arrival, &body.request);
+            let prepared = gateway.prepare(&arrival, &body.request).and_then(|prepared| {
+                body.request.standing = standing(&arrival, prepared.plan.class)?;
+                Ok(prepared)
+            });
             Ok((body, prepared))
         };
         let (body, prepared) =

@@ -84,7 +84,8 @@ impl Core {
                 status = failure.upstream_status,
                 "attempt failed"
             );
-            if !failure.may_fail_over() || deadline <= Instant::now() {
+            let unwanted = request.standing.deadline.is_some_and(|at| at <= std::time::Instant::now());
+            if !failure.may_fail_over() || deadline <= Instant::now() || unwanted {
                 return Err(failure);
             }
             if let Some(wait) = self.wait_before_retry(&failure, turn.tries, &request.id) {

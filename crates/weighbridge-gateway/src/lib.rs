@@ -19,6 +19,7 @@ mod prepare;
 mod relay;
 mod respond;
 mod server;
+mod standing;
 mod wire;
 mod world;
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::cpu::Table;
+use crate::cpu::{LentPage, Table};
 use crate::spec::{Choosing, CompressedSpec, CompressionSpec, DecoderSpec, LatentSpec, MixerSpec};
 
 /// Tokens that a cache has room for once it holds any.
@@ -128,6 +128,17 @@ impl KvCache {
         self.announced = 0;
         for layer in &mut self.layers {
             (layer.state, layer.next) = (None, None);
+        }
+    }
+
+    /// Gives it pages in place of those that it has, of which the first `tokens` tokens are computed. What was announced
+    /// stays. Nothing happens to a cache that is not one for lent pages.
+    ///
+    /// The pages must come from the decoder of this cache, and what they hold must be of these very tokens in the same
+    /// order: that is for the lender to see to.
+    pub fn lend(&mut self, pages: impl IntoIterator<Item = LentPage>, tokens: usize) {
+        if self.table.as_mut().is_some_and(|table| table.lend(pages)) {
+            self.tokens = tokens;
         }
     }
 

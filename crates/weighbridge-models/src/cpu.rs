@@ -27,6 +27,7 @@ use weighbridge_kernels::{
 use self::experts::Mixture;
 use self::layer::Layer;
 use self::norm::Norm;
+pub use self::pages::LentPage;
 pub(crate) use self::pages::{Store, Table};
 pub(crate) use self::projection::Projection;
 use self::turns::Turns;
@@ -193,6 +194,16 @@ impl CpuDecoder {
         Table::new(&self.store)
     }
 
+    /// An empty table for lent pages.
+    pub(crate) fn lent_table(&self) -> Table {
+        Table::lent(&self.store)
+    }
+
+    /// A page to lend.
+    pub(crate) fn take_page(&self) -> LentPage {
+        self.store.take_for_good()
+    }
+
     /// Whether a table is of its pages.
     pub(crate) fn has(&self, table: &Table) -> bool {
         table.is_of(&self.store)
@@ -327,12 +338,10 @@ impl Step<'_> {
 impl KvCache {
     fn reserve_pages(&mut self, tokens: usize) -> Result<(), ComputeError> {
         let needed = self.len() + tokens;
-        match self.table_mut() {
-            Some(table) => {
-                table.reserve(needed);
-                Ok(())
-            }
-            None => Err(ComputeError::ForeignCache),
+        let table = self.table_mut().ok_or(ComputeError::ForeignCache)?;
+        if table.reserve(needed) {
+            return Ok(());
         }
+        Err(ComputeError::TooFewPages { pages: table.pages().len(), tokens: needed })
     }
 }

@@ -21,9 +21,9 @@ use crate::blocks::rope::Turns;
 use crate::blocks::scaled;
 use crate::blocks::streams::{Ends, Laurel, Streams};
 use crate::cache::{Caches, KvCache};
-use crate::cpu::{Cost, CpuDecoder};
+use crate::cpu::{Cost, CpuDecoder, LentPage};
 use crate::logits::Logits;
-use crate::spec::{DecoderSpec, Span};
+use crate::spec::{DecoderSpec, RopeScaling, Span};
 
 /// Why a step was not computed. The cache is as it was before.
 #[derive(Debug, Error)]
@@ -42,6 +42,14 @@ pub enum ComputeError {
     /// The cache was made by another decoder.
     #[error("the cache belongs to another model")]
     ForeignCache,
+    /// The pages that were lent do not hold the tokens of the step.
+    #[error("{pages} pages were lent, which do not hold {tokens} tokens")]
+    TooFewPages {
+        /// Pages there are.
+        pages: usize,
+        /// Tokens that they have to hold.
+        tokens: usize,
+    },
     /// The tensor library failed, for want of memory in all likelihood.
     #[error("the forward pass failed")]
     Tensor(#[from] candle_core::Error),
@@ -149,6 +157,25 @@ impl Decoder {
             Some(on_cpu) => KvCache::paged(&self.spec, on_cpu.table()),
             None => KvCache::new(&self.spec),
         }
+    }
+
+    /// An empty cache for one sequence that computes on pages lent to it. `None` where there are no pages: the decoder
+    /// does not compute on the kernels.
+    pub fn lent_cache(&self) -> Option<KvCache> {
+        self.on_cpu.as_ref().map(|on_cpu| KvCache::paged(&self.spec, on_cpu.lent_table()))
+    }
+
+    /// A page to lend to its caches, of [`PAGE_TOKENS`](weighbridge_kernels::PAGE_TOKENS) tokens in all layers. It is
+    /// never given back, and lives as long as the decoder.
+    pub fn take_page(&self) -> Option<LentPage> {
+        self.on_cpu.as_ref().map(CpuDecoder::take_page)
+    }
+
+    /// Whether keys depend on the length of the whole sequence beside the tokens up to their own: then a prefix serves
+    /// no other sequence.
+    pub fn depends_on_length(&self) -> bool {
+        let mut ropes = self.spec.layers.iter().filter_map(|layer| layer.mixer.rope());
+        ropes.any(|rope| matches!(rope.scaling, RopeScaling::Dynamic { .. } | RopeScaling::Long { .. }))
     }
 
     /// Whether several sequences in one step take less time than one after the other: where they go by the weights

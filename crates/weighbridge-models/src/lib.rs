@@ -33,7 +33,7 @@ pub use adapter::{AdapterError, AdapterMode, AdapterSummary, UnknownMode};
 pub use cache::KvCache;
 pub use checkpoint::{ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, Summary};
 pub use compute::{Compute, Precision, UnknownCompute, UnknownPrecision};
-pub use cpu::{Cost, limits, use_threads};
+pub use cpu::{Cost, LentPage, limits, use_threads};
 pub use decoder::{ComputeError, Decoder, Rows, Step};
 pub use evaluate::{Evaluation, evaluate};
 pub use families::SpecError;
@@ -48,5 +48,5 @@ pub use spec::{
     RowIndexSpec, Scoring, Span, StreamsSpec, TemperatureSpec,
 };
 pub use tokenizer::{Detokenizer, Tokenizer, TokenizerError};
-pub use weighbridge_kernels::{KvType, Limits, Tier, TierError, UnknownKvType};
+pub use weighbridge_kernels::{KvType, Limits, PAGE_TOKENS, Tier, TierError, UnknownKvType};
 pub use weights::WeightError;

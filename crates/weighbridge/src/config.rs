@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, Price};
+use weighbridge_engine::PrefixReuse;
 use weighbridge_gateway::{Callers, Limits};
 use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 use weighbridge_policy::Route;
@@ -71,6 +72,10 @@ pub(crate) struct ModelConfig {
     pub(crate) max_running: Option<usize>,
     pub(crate) max_waiting: Option<usize>,
     pub(crate) prefill_chunk: Option<usize>,
+    pub(crate) prefill_time: Option<Duration>,
+    /// Bytes.
+    pub(crate) page_memory: Option<u64>,
+    pub(crate) prefix_reuse: PrefixReuse,
     pub(crate) parse_special_tokens: bool,
 }
 

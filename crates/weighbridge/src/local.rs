@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weighbridge_backend::{BackendId, DataClass, Price};
-use weighbridge_engine::{LocalModel, ModelOptions};
+use weighbridge_engine::{LocalModel, ModelOptions, PrefixReuse};
 use weighbridge_models::{Checkpoint, Compute, Precision, QuantizedType, Tier};
 
 use crate::bundled;
@@ -118,7 +118,10 @@ pub(crate) fn options(model: &ModelConfig, checkpoint: Checkpoint) -> ModelOptio
         context: model.context,
         max_running: model.max_running.unwrap_or(defaults.max_running),
         max_waiting: model.max_waiting.unwrap_or(defaults.max_waiting),
-        prefill_chunk: model.prefill_chunk.unwrap_or(defaults.prefill_chunk),
+        prefill_chunk: model.prefill_chunk,
+        prefill_time: model.prefill_time.unwrap_or(defaults.prefill_time),
+        page_memory: model.page_memory,
+        prefix_reuse: model.prefix_reuse,
         parse_special_tokens: model.parse_special_tokens,
         ..defaults
     }
@@ -202,6 +205,9 @@ pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
         max_running: None,
         max_waiting: None,
         prefill_chunk: None,
+        prefill_time: None,
+        page_memory: None,
+        prefix_reuse: PrefixReuse::default(),
         parse_special_tokens: false,
     }
 }

@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use futures_util::{FutureExt, StreamExt};
-use weighbridge_backend::{BackendId, Event, Events, Message as Said, Part, Role, Sampling, ToolChoice, Usage};
+use weighbridge_backend::{
+    BackendId, Event, Events, Message as Said, Part, Role, Sampling, Standing, ToolChoice, Usage,
+};
 use weighbridge_models::Checkpoint;
 
 use super::*;
@@ -17,9 +19,14 @@ const STORY: &str = "Tell me a story about a fox and a lamp.";
 
 /// The demo model by hand: at most two answers at once, prompts in chunks of five tokens.
 fn by_hand() -> Result<(Desk, Engine), Box<dyn Error>> {
+    opened(|_| {})
+}
+
+fn opened(change: impl FnOnce(&mut ModelOptions)) -> Result<(Desk, Engine), Box<dyn Error>> {
     let checkpoint = Checkpoint::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo"))?;
     let mut options = ModelOptions::new(BackendId::new("demo"), checkpoint);
-    (options.max_running, options.max_waiting, options.prefill_chunk) = (2, 2, 5);
+    (options.max_running, options.max_waiting, options.prefill_chunk) = (2, 2, Some(5));
+    change(&mut options);
     Ok(open(&options, &mut |_| {})?)
 }
 
@@ -42,6 +49,7 @@ fn ask(question: &str) -> Request {
         stream: true,
         asked: Vec::new(),
         original: None,
+        standing: Standing::default(),
     }
 }
 
@@ -65,6 +73,8 @@ fn published(events: &mut Events) -> Vec<Result<Event, Failure>> {
 fn is_finish(event: &Result<Event, Failure>) -> bool {
     matches!(event, Ok(Event::Finish { .. }))
 }
+
+mod pages;
 
 #[test]
 fn two_requests_make_progress_in_the_same_steps() -> Outcome {

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use futures_util::stream;
 use weighbridge_backend::{
     Answer, Backend, BackendId, DataClass, FinishReason, Health, Load, Meter, Offer, Outcome, Price, PromptCount,
-    Sampling, ToolChoice, Usage,
+    Sampling, Standing, ToolChoice, Usage,
 };
 use weighbridge_ledger::Ledger;
 use weighbridge_policy::Prefer;
@@ -140,6 +140,7 @@ impl Stage {
             stream: until == Until::FirstEvent,
             asked: Vec::new(),
             original: None,
+            standing: Standing::default(),
         };
         let mut account = self.account();
         let dispatched = self.core.dispatch(&self.plan, Arc::new(request), until, &mut account).await;

@@ -10,7 +10,7 @@ mod tools;
 use std::sync::Arc;
 
 use serde_json::Value;
-use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request, ToolChoice};
+use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request, Standing, ToolChoice};
 
 use super::WireError;
 use super::fields::Fields;
@@ -59,6 +59,7 @@ impl ChatBody {
             stream: fields.boolean("stream")?.unwrap_or(false),
             asked: Vec::new(),
             original: Some(Original { dialect: Dialect::OpenAiChat, body: body.into() }),
+            standing: Standing::default(),
         };
         request.tool_choice = tool_choice(&fields, &request.tools, &mut asked)?;
         let include_usage = stream_options(&fields, request.stream)?;

@@ -21,12 +21,18 @@ struct Free {
     used: u32,
 }
 
-/// The pages of one sequence, in the order of its tokens. They are given back when it is dropped.
+/// The pages of one sequence, in the order of its tokens. Its own are given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Table {
     store: Arc<Store>,
     pages: Vec<u32>,
+    lent: bool,
 }
+
+/// A page that was taken from a decoder for good, so that it may serve one sequence after the other
+/// ([`KvCache::lend`](crate::KvCache::lend)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentPage(u32);
 
 impl Store {
     pub(crate) fn new(shapes: impl Iterator<Item = PageShape> + Clone) -> Self {
@@ -41,6 +47,11 @@ impl Store {
 
     pub(super) fn page_bytes(&self) -> u64 {
         self.page_bytes
+    }
+
+    /// A page that is not given back by itself.
+    pub(super) fn take_for_good(&self) -> LentPage {
+        LentPage(self.take())
     }
 
     fn take(&self) -> u32 {
@@ -60,18 +71,33 @@ impl Store {
 
 impl Table {
     pub(crate) fn new(store: &Arc<Store>) -> Self {
-        Self { store: Arc::clone(store), pages: Vec::new() }
+        Self { store: Arc::clone(store), pages: Vec::new(), lent: false }
+    }
+
+    /// One that takes no pages by itself.
+    pub(crate) fn lent(store: &Arc<Store>) -> Self {
+        Self { store: Arc::clone(store), pages: Vec::new(), lent: true }
+    }
+
+    /// Puts lent pages in the place of those that it has. Whether it is one for lent pages.
+    pub(crate) fn lend(&mut self, pages: impl IntoIterator<Item = LentPage>) -> bool {
+        if self.lent {
+            self.pages.clear();
+            self.pages.extend(pages.into_iter().map(|page| page.0));
+        }
+        self.lent
     }
 
     pub(crate) fn pages(&self) -> &[u32] {
         &self.pages
     }
 
-    /// Takes the pages that so many tokens need.
-    pub(crate) fn reserve(&mut self, tokens: usize) {
-        while self.pages.len() * PAGE_TOKENS < tokens {
+    /// Takes the pages that so many tokens need. Whether it has them: lent ones are not taken.
+    pub(crate) fn reserve(&mut self, tokens: usize) -> bool {
+        while !self.lent && self.pages.len() * PAGE_TOKENS < tokens {
             self.pages.push(self.store.take());
         }
+        self.pages.len() * PAGE_TOKENS >= tokens
     }
 
     /// Whether it is of this store.
@@ -86,6 +112,9 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
+        if self.lent {
+            return;
+        }
         let mut free = self.store.free.lock().unwrap_or_else(PoisonError::into_inner);
         free.given_back.append(&mut self.pages);
     }

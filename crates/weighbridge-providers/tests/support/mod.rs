@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use weighbridge_backend::{
     Backend, BackendId, DataClass, Dialect, Event, Failure, Message, Meter, Offer, Original, Part, Price, Request,
-    Role, Sampling, ToolChoice, Usage,
+    Role, Sampling, Standing, ToolChoice, Usage,
 };
 use weighbridge_providers::{Client, ClientError, HostedModel, ProviderOptions, Timeouts, capabilities};
 
@@ -208,5 +208,6 @@ pub(crate) fn request() -> Request {
         stream: true,
         asked: Vec::new(),
         original: Some(Original { dialect: Dialect::OpenAiChat, body: body.as_bytes().into() }),
+        standing: Standing::default(),
     }
 }

@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use weighbridge_backend::{Backend, Event, Failure as Attempt, Message, Part, Request, Role, Sampling, ToolChoice};
+use weighbridge_backend::{
+    Backend, Event, Failure as Attempt, Message, Part, Request, Role, Sampling, Standing, ToolChoice,
+};
 use weighbridge_engine::LocalModel;
 
 use crate::cli::RunArguments;
@@ -124,6 +126,7 @@ impl Chat {
             stream: true,
             asked: Vec::new(),
             original: None,
+            standing: Standing::default(),
         }
     }
 }

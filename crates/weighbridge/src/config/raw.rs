@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, NanoUsd};
+use weighbridge_engine::PrefixReuse;
 use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
 
@@ -75,6 +76,9 @@ pub(super) struct Model {
     pub(super) max_running: Option<usize>,
     pub(super) max_waiting: Option<usize>,
     pub(super) prefill_chunk: Option<usize>,
+    pub(super) prefill_time: Option<Duration>,
+    pub(super) page_memory_mib: Option<u64>,
+    pub(super) prefix_reuse: Option<PrefixReuse>,
     pub(super) parse_special_tokens: Option<bool>,
     pub(super) offer: Offer,
 }
@@ -241,6 +245,9 @@ impl Model {
             max_running: table.size("max_running", 1..65_537),
             max_waiting: table.size("max_waiting", 1..1_000_001),
             prefill_chunk: table.size("prefill_chunk", 1..65_537),
+            prefill_time: table.milliseconds("prefill_ms"),
+            page_memory_mib: table.integer("page_memory_mib", 1..1_073_741_825),
+            prefix_reuse: table.word("prefix_reuse", &PrefixReuse::NAMES, |word| word.parse().ok()),
             parse_special_tokens: table.boolean("parse_special_tokens"),
             offer: Offer::read(table),
         }

@@ -192,6 +192,9 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
         max_running: model.max_running,
         max_waiting: model.max_waiting,
         prefill_chunk: model.prefill_chunk,
+        prefill_time: model.prefill_time,
+        page_memory: model.page_memory_mib.map(|mib| mib << 20),
+        prefix_reuse: model.prefix_reuse.unwrap_or_default(),
         parse_special_tokens: model.parse_special_tokens.unwrap_or(false),
     })
 }

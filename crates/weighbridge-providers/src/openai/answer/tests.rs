@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use weighbridge_backend::{Message, Part, Role, Sampling, ToolChoice};
+use weighbridge_backend::{Message, Part, Role, Sampling, Standing, ToolChoice};
 
 use super::*;
 
@@ -295,6 +295,7 @@ fn request(choices: u32) -> Request {
         stream: true,
         asked: Vec::new(),
         original: None,
+        standing: Standing::default(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::num::NonZeroU32;
 
 use serde_json::json;
-use weighbridge_backend::{Json, Original, Role, Sampling, Tool, ToolCall};
+use weighbridge_backend::{Json, Original, Role, Sampling, Standing, Tool, ToolCall};
 
 use super::*;
 
@@ -145,5 +145,6 @@ fn typed() -> Request {
         stream: false,
         asked: Vec::new(),
         original: None,
+        standing: Standing::default(),
     }
 }

@@ -1,0 +1,152 @@
+//! How many tokens of prompts a step may hold, by what earlier steps took.
+//!
+//! A step that computes prompts beside running answers keeps these waiting for the next token. What prompts add to it is
+//! held to 1.5 times what the answers alone take, so that the time between two tokens stays under three times what it
+//! was before, and to a bound from the settings. Without answers to keep waiting a step may take longer, so that
+//! prompts get the whole machine, and yet not so long that a request that arrives or goes is noticed late.
+
+use std::time::Duration;
+
+/// What prompts may add to a step, as a share of what its answers take.
+const SHARE: f64 = 1.5;
+/// The weight of the latest step in what steps are taken to last.
+const LATEST: f64 = 0.25;
+/// Tokens that a step may always hold, lest prompts never end on a slow machine.
+const LEAST: usize = 16;
+/// And while nothing is known.
+const FIRST: usize = 64;
+/// How much longer a step may be where nobody waits for its answers.
+const ALONE: u32 = 10;
+
+/// The pace of one engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Pace {
+    /// The most tokens that a step may ever hold.
+    most: usize,
+    /// What prompts may add to a step at most; `None` where they come in steps of the same size always.
+    bound: Option<Duration>,
+    /// Seconds of a step of answers alone.
+    answers: Option<f64>,
+    /// Seconds that a token of a prompt adds.
+    token: Option<f64>,
+}
+
+/// A step that is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Took {
+    /// Answers in it.
+    pub(super) answers: usize,
+    /// Tokens of prompts in it.
+    pub(super) prompt_tokens: usize,
+    /// From its start to its end.
+    pub(super) time: Duration,
+}
+
+impl Pace {
+    /// At most `most` tokens, fewer where they would add more than `bound` to a step.
+    pub(crate) fn bounded(most: usize, bound: Duration) -> Self {
+        Self { bound: Some(bound), ..Self::fixed(most) }
+    }
+
+    /// Always so many tokens.
+    pub(crate) fn fixed(tokens: usize) -> Self {
+        Self { most: tokens.max(1), bound: None, answers: None, token: None }
+    }
+
+    /// Tokens of prompts that a step with so many answers may hold.
+    pub(super) fn prompt_tokens(&self, answers: usize) -> usize {
+        let Some(bound) = self.bound else { return self.most };
+        let Some(token) = self.token else { return FIRST.min(self.most) };
+        let seconds = match self.answers {
+            _ if answers == 0 => (bound * ALONE).as_secs_f64(),
+            Some(answers) => (SHARE * answers).min(bound.as_secs_f64()),
+            None => bound.as_secs_f64(),
+        };
+        // Where it overflows the cast saturates.
+        ((seconds / token) as usize).max(LEAST).min(self.most)
+    }
+
+    /// Learns from a step.
+    pub(super) fn note(&mut self, took: Took) {
+        let seconds = took.time.as_secs_f64();
+        if took.prompt_tokens == 0 {
+            // A step of nothing at all tells nothing.
+            if took.answers > 0 {
+                learn(&mut self.answers, seconds);
+            }
+        } else {
+            let rest = if took.answers > 0 { self.answers.unwrap_or(0.0) } else { 0.0 };
+            // A step that was quicker than its answers are taken to be tells nothing of prompts.
+            let token = (seconds - rest).max(seconds * 0.1) / took.prompt_tokens as f64;
+            learn(&mut self.token, token.max(1e-9));
+        }
+    }
+}
+
+fn learn(known: &mut Option<f64>, latest: f64) {
+    *known = Some(known.map_or(latest, |known| known + LATEST * (latest - known)));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUND: Duration = Duration::from_millis(100);
+
+    fn learnt(answers_ms: u64, token_us: u64) -> Pace {
+        let mut pace = Pace::bounded(512, BOUND);
+        pace.note(Took { answers: 8, prompt_tokens: 0, time: Duration::from_millis(answers_ms) });
+        let time = Duration::from_millis(answers_ms) + Duration::from_micros(token_us * 100);
+        pace.note(Took { answers: 8, prompt_tokens: 100, time });
+        pace
+    }
+
+    #[test]
+    fn prompts_add_no_more_than_their_share_and_the_bound() {
+        assert_eq!(learnt(20, 1000).prompt_tokens(8), 30, "1.5 times 20 ms");
+        assert_eq!(learnt(200, 1000).prompt_tokens(8), 100, "the bound");
+        assert_eq!(learnt(20, 1000).prompt_tokens(0), 512, "with nobody to keep waiting");
+        assert_eq!(learnt(20, 10_000).prompt_tokens(0), 100, "yet not for longer than ten times the bound");
+        assert_eq!(learnt(1, 10_000).prompt_tokens(8), LEAST);
+        let mut idle = learnt(20, 1000);
+        idle.note(Took { answers: 0, prompt_tokens: 0, time: Duration::ZERO });
+        assert_eq!(idle.prompt_tokens(8), 30, "a step of nothing tells nothing");
+    }
+
+    #[test]
+    fn it_begins_with_care_and_stays_where_it_is_told() {
+        assert_eq!(Pace::bounded(512, BOUND).prompt_tokens(3), FIRST);
+        let mut fixed = Pace::fixed(128);
+        fixed.note(Took { answers: 0, prompt_tokens: 128, time: Duration::from_secs(9) });
+        assert_eq!(fixed.prompt_tokens(3), 128);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_learns_it_lets_some_tokens_through_and_never_too_many(
+            steps in prop::collection::vec((0usize..40, 0usize..600, 0u64..10_000_000), 0..50),
+            answers in 0usize..40,
+        ) {
+            let mut pace = Pace::bounded(512, BOUND);
+            for (answers, prompt_tokens, micros) in steps {
+                pace.note(Took { answers, prompt_tokens, time: Duration::from_micros(micros) });
+            }
+            prop_assert!((LEAST..=512).contains(&pace.prompt_tokens(answers)));
+        }
+
+        #[test]
+        fn a_machine_that_turns_slow_is_learnt_within_ten_steps(token_us in 10u64..5000) {
+            let mut pace = Pace::bounded(1 << 20, BOUND);
+            pace.note(Took { answers: 0, prompt_tokens: 64, time: Duration::from_micros(64) });
+            for _ in 0..10 {
+                let tokens = 100;
+                pace.note(Took { answers: 0, prompt_tokens: tokens, time: Duration::from_micros(token_us * 100) });
+            }
+            let right = 10.0 * BOUND.as_secs_f64() / (token_us as f64 * 1e-6);
+            let found = pace.prompt_tokens(0) as f64;
+            prop_assert!(found >= 0.9 * right && found <= 1.1 * right + 1.0, "{found} for {right}");
+        }
+    }
+}

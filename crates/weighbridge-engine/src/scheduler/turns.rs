@@ -1,0 +1,246 @@
+//! Whose turn it is: callers take turns by deficit, and interactive requests go before batches.
+//!
+//! Deficit round robin of Shreedhar and Varghese, *Efficient Fair Queuing Using Deficit Round Robin* (SIGCOMM 1995): a
+//! caller whose turn comes may use a quantum more than before, and keeps what it could not use. So over any time in
+//! which two callers wait, what they get differs by less than two quanta and twice the dearest of their sequences,
+//! whatever they ask for and in however many requests.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use weighbridge_backend::Priority;
+
+use super::SequenceId;
+
+/// Interactive sequences taken in a row while a batch waits; the next one is of a batch.
+const INTERACTIVE_IN_A_ROW: usize = 8;
+
+/// Who asks, as far as turns go: those without a name are one caller.
+pub(crate) type Caller = Option<Arc<str>>;
+
+/// Sequences that wait for their turn.
+#[derive(Debug)]
+pub(super) struct Turns {
+    interactive: Ring,
+    batch: Ring,
+    in_a_row: usize,
+}
+
+/// Callers in turn.
+#[derive(Debug)]
+struct Ring {
+    quantum: usize,
+    callers: VecDeque<Line>,
+}
+
+/// What one caller has waiting, in order.
+#[derive(Debug)]
+struct Line {
+    caller: Caller,
+    /// What it may use of its turn.
+    deficit: usize,
+    /// Its turn has come, and has not gone by.
+    has_turn: bool,
+    waiting: VecDeque<SequenceId>,
+}
+
+impl Turns {
+    /// Turns of so much, in the unit of costs.
+    pub(super) fn new(quantum: usize) -> Self {
+        let ring = || Ring { quantum: quantum.max(1), callers: VecDeque::new() };
+        Self { interactive: ring(), batch: ring(), in_a_row: 0 }
+    }
+
+    /// Puts a sequence behind those of its caller.
+    pub(super) fn push(&mut self, caller: &Caller, priority: Priority, id: SequenceId) {
+        self.ring(priority).push(caller, id);
+    }
+
+    /// Whose turn it is; the same until it is taken, or another is pushed or removed.
+    pub(super) fn peek(&mut self, cost: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
+        let priority = self.priority();
+        self.ring(priority).peek(cost)
+    }
+
+    /// Takes the sequence that [`Turns::peek`] gave, at what its turn costs.
+    pub(super) fn take(&mut self, cost: usize) -> Option<SequenceId> {
+        let ring = self.spend(cost);
+        let line = ring.callers.front_mut()?;
+        let id = line.waiting.pop_front()?;
+        if line.waiting.is_empty() {
+            ring.callers.pop_front();
+        }
+        Some(id)
+    }
+
+    /// Puts the sequence that [`Turns::peek`] gave behind those of its caller, at what its turn costs.
+    pub(super) fn put_back(&mut self, cost: usize) {
+        if let Some(line) = self.spend(cost).callers.front_mut() {
+            line.waiting.rotate_left(1);
+        }
+    }
+
+    fn spend(&mut self, cost: usize) -> &mut Ring {
+        let priority = self.priority();
+        self.in_a_row = match priority {
+            Priority::Interactive if !self.batch.callers.is_empty() => self.in_a_row + 1,
+            _ => 0,
+        };
+        let ring = self.ring(priority);
+        if let Some(line) = ring.callers.front_mut() {
+            line.deficit = line.deficit.saturating_sub(cost);
+        }
+        ring
+    }
+
+    /// Takes a sequence out, wherever it stands.
+    pub(super) fn remove(&mut self, id: SequenceId) {
+        self.interactive.remove(id);
+        self.batch.remove(id);
+    }
+
+    fn priority(&self) -> Priority {
+        let batch = !self.batch.callers.is_empty() && self.in_a_row >= INTERACTIVE_IN_A_ROW;
+        if batch || self.interactive.callers.is_empty() { Priority::Batch } else { Priority::Interactive }
+    }
+
+    fn ring(&mut self, priority: Priority) -> &mut Ring {
+        match priority {
+            Priority::Interactive => &mut self.interactive,
+            Priority::Batch => &mut self.batch,
+        }
+    }
+}
+
+impl Ring {
+    fn push(&mut self, caller: &Caller, id: SequenceId) {
+        match self.callers.iter_mut().find(|line| line.caller == *caller) {
+            Some(line) => line.waiting.push_back(id),
+            None => self.callers.push_back(Line {
+                caller: caller.clone(),
+                deficit: 0,
+                has_turn: false,
+                waiting: [id].into(),
+            }),
+        }
+    }
+
+    fn peek(&mut self, cost: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
+        loop {
+            let line = self.callers.front_mut()?;
+            let first = *line.waiting.front()?;
+            if !line.has_turn {
+                line.has_turn = true;
+                line.deficit += self.quantum;
+            }
+            if line.deficit >= cost(first) {
+                return Some(first);
+            }
+            line.has_turn = false;
+            self.callers.rotate_left(1);
+        }
+    }
+
+    fn remove(&mut self, id: SequenceId) {
+        for line in &mut self.callers {
+            line.waiting.retain(|&other| other != id);
+        }
+        self.callers.retain(|line| !line.waiting.is_empty());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn caller(name: &str) -> Caller {
+        Some(name.into())
+    }
+
+    fn order(turns: &mut Turns, cost: impl Fn(SequenceId) -> usize) -> Vec<u64> {
+        std::iter::from_fn(|| {
+            let id = turns.peek(&cost)?;
+            assert_eq!(turns.take(cost(id)), Some(id));
+            Some(id.0)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn callers_take_turns_and_one_with_many_waits_longer() {
+        let mut turns = Turns::new(10);
+        for id in 0..4 {
+            turns.push(&caller("many"), Priority::Interactive, SequenceId(id));
+        }
+        turns.push(&caller("one"), Priority::Interactive, SequenceId(9));
+        assert_eq!(order(&mut turns, |_| 10), [0, 9, 1, 2, 3]);
+    }
+
+    #[test]
+    fn short_ones_pass_a_long_one_until_it_has_waited_enough() {
+        let mut turns = Turns::new(10);
+        turns.push(&caller("long"), Priority::Interactive, SequenceId(0));
+        for id in 1..5 {
+            turns.push(&caller("short"), Priority::Interactive, SequenceId(id));
+        }
+        assert_eq!(order(&mut turns, |id| if id.0 == 0 { 25 } else { 10 }), [1, 2, 0, 3, 4]);
+    }
+
+    #[test]
+    fn a_batch_comes_after_eight_others_and_not_never() {
+        let mut turns = Turns::new(1);
+        turns.push(&None, Priority::Batch, SequenceId(100));
+        for id in 0..10 {
+            turns.push(&None, Priority::Interactive, SequenceId(id));
+        }
+        assert_eq!(order(&mut turns, |_| 1), [0, 1, 2, 3, 4, 5, 6, 7, 100, 8, 9]);
+    }
+
+    #[test]
+    fn who_is_removed_has_no_turn() {
+        let mut turns = Turns::new(1);
+        for id in 0..3 {
+            turns.push(&None, Priority::Interactive, SequenceId(id));
+        }
+        turns.remove(SequenceId(0));
+        turns.remove(SequenceId(2));
+        assert_eq!(order(&mut turns, |_| 1), [1]);
+        assert_eq!(turns.peek(|_| 1), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn what_waiting_callers_get_differs_by_a_bound(
+            quantum in 1usize..50,
+            costs in prop::collection::vec(prop::collection::vec(1usize..100, 1..30), 2..6),
+        ) {
+            let mut turns = Turns::new(quantum);
+            let mut cost_of = HashMap::new();
+            for (who, costs) in costs.iter().enumerate() {
+                for &cost in costs {
+                    let id = SequenceId(cost_of.len() as u64);
+                    cost_of.insert(id, (who, cost));
+                    turns.push(&caller(&who.to_string()), Priority::Interactive, id);
+                }
+            }
+            let dearest = cost_of.values().map(|&(_, cost)| cost).max().unwrap_or(0);
+            let (mut got, mut left) = (vec![0; costs.len()], costs.iter().map(Vec::len).collect::<Vec<_>>());
+            while left.iter().all(|&left| left > 0) {
+                let id = turns.peek(|id| cost_of[&id].1).expect("somebody waits");
+                let (who, cost) = cost_of[&id];
+                turns.take(cost);
+                got[who] += cost;
+                left[who] -= 1;
+                let most = got.iter().max().copied().unwrap_or(0);
+                let least = got.iter().min().copied().unwrap_or(0);
+                prop_assert!(most - least <= 2 * (quantum + dearest), "{got:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Whose a request is and how it is to be treated: what a local model goes by beside the request itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use weighbridge_backend::{DataClass, Priority, Standing};
+
+use crate::prepare::Arrival;
+use crate::respond::Refusal;
+
+/// The header by which a request lets others go before it.
+const PRIORITY_HEADER: &str = "x-weighbridge-priority";
+/// The header that says for how long an answer is wanted.
+const DEADLINE_HEADER: &str = "x-weighbridge-deadline-ms";
+
+/// The standing of a request of this class.
+///
+/// # Errors
+/// When a header cannot be read.
+pub(crate) fn standing(arrival: &Arrival<'_>, class: DataClass) -> Result<Standing, Refusal> {
+    Ok(Standing {
+        caller: arrival.caller.map(|caller| Arc::clone(&caller.name)),
+        class,
+        priority: priority(arrival.headers)?,
+        deadline: deadline(arrival.headers)?,
+    })
+}
+
+fn priority(headers: &HeaderMap) -> Result<Priority, Refusal> {
+    let Some(value) = headers.get(PRIORITY_HEADER) else { return Ok(Priority::default()) };
+    let word = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    word.parse::<Priority>().map_err(|unknown| Refusal::bad_header(PRIORITY_HEADER, &unknown.to_string()))
+}
+
+fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
+    let Some(value) = headers.get(DEADLINE_HEADER) else { return Ok(None) };
+    let millis = value.to_str().ok().and_then(|word| word.trim().parse().ok()).filter(|&millis: &u64| millis > 0);
+    let bad = || Refusal::bad_header(DEADLINE_HEADER, "expected milliseconds, a whole number above 0");
+    // One beyond the end of time is none.
+    Ok(Instant::now().checked_add(Duration::from_millis(millis.ok_or_else(bad)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn of(name: &'static str, value: &'static str) -> Result<Standing, u16> {
+        let headers = [(http::HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect();
+        let arrival = Arrival { path: "/", headers: &headers, caller: None };
+        standing(&arrival, DataClass::Internal).map_err(|refusal| refusal.status())
+    }
+
+    #[test]
+    fn headers_say_how_soon_an_answer_is_wanted_and_for_how_long() {
+        let plain =
+            Standing { caller: None, class: DataClass::Internal, priority: Priority::Interactive, deadline: None };
+        assert_eq!(of("x-other", "1"), Ok(plain.clone()));
+        assert_eq!(of(PRIORITY_HEADER, "Batch"), Ok(Standing { priority: Priority::Batch, ..plain }));
+        assert!(
+            of(DEADLINE_HEADER, "5000").is_ok_and(|standing| standing.deadline.is_some_and(|at| at > Instant::now()))
+        );
+    }
+
+    #[test]
+    fn what_they_cannot_say_is_refused() {
+        for (name, value) in [
+            (PRIORITY_HEADER, "urgent"),
+            (PRIORITY_HEADER, ""),
+            (DEADLINE_HEADER, "0"),
+            (DEADLINE_HEADER, "-1"),
+            (DEADLINE_HEADER, "soon"),
+        ] {
+            assert_eq!(of(name, value), Err(400), "{name}: {value}");
+        }
+    }
+}
