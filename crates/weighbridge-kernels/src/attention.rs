@@ -462,7 +462,7 @@ fn expand_for<'a>(cpu: &Cpu, numbers: Numbers<'a>, queries: usize, to: &'a mut [
             match cpu.tier() {
                 // SAFETY: a `Cpu` has a tier that its processor has, and both are of one length.
                 #[cfg(target_arch = "x86_64")]
-                Tier::Avx2 => unsafe { avx2::expand(numbers, to) },
+                Tier::Avx2 | Tier::Avx512 => unsafe { avx2::expand(numbers, to) },
                 _ => to.iter_mut().zip(numbers).for_each(|(to, x)| *to = x.to_f32()),
             }
             Numbers::F32(to)
@@ -495,7 +495,7 @@ fn scores_of_page<'q>(
             // SAFETY: a `Cpu` has a tier that its processor has; a page has `PAGE_TOKENS` keys for each number of a
             // query.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::scores(keys, queries, some, &mut found) },
+            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::scores(keys, queries, some, &mut found) },
             _ => scalar::scores(keys, queries, some, &mut found),
         }
         for (at, found) in found.iter().take(some).enumerate() {
@@ -523,7 +523,7 @@ fn values_of_page<'s>(
         match cpu.tier() {
             // SAFETY: a `Cpu` has a tier that its processor has; a page has `PAGE_TOKENS` values of `value_dim` numbers.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::values(values, of_queries, value_dim, to) },
+            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::values(values, of_queries, value_dim, to) },
             _ => scalar::values(values, of_queries, value_dim, to),
         }
     }

@@ -154,9 +154,11 @@ fn tiles_of_rows(
                 Tier::Scalar => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
                 // SAFETY: a `Cpu` has a tier that its processor has.
                 #[cfg(target_arch = "x86_64")]
-                Tier::Avx2 => unsafe { avx2::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums) },
+                Tier::Avx2 | Tier::Avx512 => unsafe {
+                    avx2::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums)
+                },
                 #[cfg(not(target_arch = "x86_64"))]
-                Tier::Avx2 => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
+                Tier::Avx2 | Tier::Avx512 => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
             }
         };
     }
@@ -165,7 +167,7 @@ fn tiles_of_rows(
             return match tier {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                Tier::Avx2 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
+                Tier::Avx2 | Tier::Avx512 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
                 _ => {
                     scalar::floats(matrix.layout(), matrix.tile(tiles.start), rows, range, sums);
                     1

@@ -26,10 +26,19 @@ macro_rules! tiered {
                 everywhere($($argument),*)
             }
 
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+            fn avx512($($argument: $type),*) $(-> $result)? {
+                everywhere($($argument),*)
+            }
+
             match cpu.tier() {
                 // SAFETY: a `Cpu` has a tier that its processor has.
                 #[cfg(target_arch = "x86_64")]
                 Tier::Avx2 => unsafe { avx2($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => unsafe { avx512($($argument),*) },
                 _ => everywhere($($argument),*),
             }
         }
