@@ -10,13 +10,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-mod scalar;
+pub(crate) mod scalar;
 
 use std::cell::RefCell;
 use std::ops::Range;
 
 use half::f16;
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx512::attention as avx512;
 use crate::cpu::Cpu;
 use crate::packed::Shared;
 use crate::tier::Tier;
@@ -80,7 +82,7 @@ enum Memory {
 
 /// The head of a page as a kernel reads it.
 #[derive(Clone, Copy)]
-enum Numbers<'a> {
+pub(crate) enum Numbers<'a> {
     F32(&'a [f32]),
     F16(&'a [f16]),
 }
@@ -462,7 +464,10 @@ fn expand_for<'a>(cpu: &Cpu, numbers: Numbers<'a>, queries: usize, to: &'a mut [
             match cpu.tier() {
                 // SAFETY: a `Cpu` has a tier that its processor has, and both are of one length.
                 #[cfg(target_arch = "x86_64")]
-                Tier::Avx2 | Tier::Avx512 => unsafe { avx2::expand(numbers, to) },
+                Tier::Avx2 => unsafe { avx2::expand(numbers, to) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => unsafe { avx512::expand(numbers, to) },
                 _ => to.iter_mut().zip(numbers).for_each(|(to, x)| *to = x.to_f32()),
             }
             Numbers::F32(to)
@@ -472,7 +477,7 @@ fn expand_for<'a>(cpu: &Cpu, numbers: Numbers<'a>, queries: usize, to: &'a mut [
 }
 
 /// Queries that go by a page at once.
-const QUERIES: usize = 4;
+pub(crate) const QUERIES: usize = 4;
 
 /// `scores[place(query) + token] = Σ query[d] · keys[d][token]`, input by input.
 fn scores_of_page<'q>(
@@ -495,7 +500,10 @@ fn scores_of_page<'q>(
             // SAFETY: a `Cpu` has a tier that its processor has; a page has `PAGE_TOKENS` keys for each number of a
             // query.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::scores(keys, queries, some, &mut found) },
+            Tier::Avx2 => unsafe { avx2::scores(keys, queries, some, &mut found) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { avx512::scores(keys, queries, some, &mut found) },
             _ => scalar::scores(keys, queries, some, &mut found),
         }
         for (at, found) in found.iter().take(some).enumerate() {
@@ -523,7 +531,10 @@ fn values_of_page<'s>(
         match cpu.tier() {
             // SAFETY: a `Cpu` has a tier that its processor has; a page has `PAGE_TOKENS` values of `value_dim` numbers.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::values(values, of_queries, value_dim, to) },
+            Tier::Avx2 => unsafe { avx2::values(values, of_queries, value_dim, to) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Tier::Avx512 => unsafe { avx512::values(values, of_queries, value_dim, to) },
             _ => scalar::values(values, of_queries, value_dim, to),
         }
     }

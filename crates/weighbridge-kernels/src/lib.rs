@@ -11,6 +11,8 @@
 //! last bit.
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod cpu;
 mod formats;
 mod limits;

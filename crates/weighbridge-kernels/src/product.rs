@@ -7,10 +7,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-mod scalar;
+pub(crate) mod scalar;
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx512;
 use crate::cpu::Cpu;
 use crate::formats::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use crate::packed::{LANES, Layout, PackedMatrix, Shared};
@@ -25,7 +27,7 @@ const ROWS_AT_ONCE: usize = 256;
 const TASK_BYTES: usize = 48 << 10;
 
 /// The sums of a row for the outputs of a tile.
-type Sums = [f32; LANES];
+pub(crate) type Sums = [f32; LANES];
 
 /// One matrix that rows are multiplied with, and where the result goes.
 #[derive(Debug)]
@@ -167,7 +169,10 @@ fn tiles_of_rows(
             return match tier {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
-                Tier::Avx2 | Tier::Avx512 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
+                Tier::Avx2 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Tier::Avx512 => unsafe { avx512::floats::floats(matrix, tiles, rows, range, sums) },
                 _ => {
                     scalar::floats(matrix.layout(), matrix.tile(tiles.start), rows, range, sums);
                     1

@@ -12,7 +12,7 @@ impl Numbers<'_> {
 }
 
 /// The scores of the first `some` queries.
-pub(super) fn scores(
+pub(crate) fn scores(
     keys: Numbers<'_>,
     queries: [&[f32]; QUERIES],
     some: usize,
@@ -27,7 +27,7 @@ pub(super) fn scores(
 }
 
 /// Adds what queries take from the values of a page; `to` is `[queries, value_dim]`.
-pub(super) fn values(values: Numbers<'_>, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
+pub(crate) fn values(values: Numbers<'_>, shares: [&[f32]; QUERIES], value_dim: usize, to: &mut [f32]) {
     for (shares, to) in shares.iter().zip(to.chunks_exact_mut(value_dim)) {
         for (at, to) in to.iter_mut().enumerate() {
             let products = shares.iter().enumerate();

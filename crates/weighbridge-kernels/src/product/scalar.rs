@@ -36,7 +36,7 @@ pub(super) fn blocks<F: Format>(tile: &[u8], rows: &Rows, range: Range<usize>, s
 }
 
 /// The sums of some rows for a tile of floats.
-pub(super) fn floats(layout: Layout, tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
+pub(crate) fn floats(layout: Layout, tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
     for (row, sums) in range.zip(sums) {
         let x = rows.plain(row);
         for (lane, total) in sums.iter_mut().enumerate() {

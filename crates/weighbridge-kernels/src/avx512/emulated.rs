@@ -1,0 +1,18 @@
+//! The same sources with their instructions emulated, held against the scalar twins.
+
+/// Instructions by name, as in `std::arch::x86_64`.
+mod arch;
+
+/// Leaves functions as they are: there is nothing to be compiled for.
+macro_rules! for_avx512 {
+    ($($function:item)*) => { $($function)* };
+}
+
+#[expect(clippy::duplicate_mod, reason = "compiled twice on purpose, each time with other instructions")]
+#[path = "attention.rs"]
+mod attention;
+#[expect(clippy::duplicate_mod, reason = "as above")]
+#[path = "floats.rs"]
+mod floats;
+
+mod tests;

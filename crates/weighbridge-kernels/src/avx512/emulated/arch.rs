@@ -1,0 +1,103 @@
+//! The instructions that the AVX-512 kernels use, over plain bytes, each as Intel's manual defines it (Software
+//! Developer's Manual, volume 2). What has a sibling of half the size is held against that in the tests, which
+//! processors with AVX2 have; the others against their formulas.
+#![expect(non_camel_case_types, reason = "the names of `std::arch`")]
+
+mod lanes;
+#[cfg(test)]
+mod tests;
+
+use half::f16;
+
+pub(crate) use self::lanes::Register;
+
+pub(crate) type __m256i = Register<32>;
+pub(crate) type __m512 = Register<64>;
+pub(crate) type __m512i = Register<64>;
+pub(crate) type __mmask16 = u16;
+
+pub(crate) const _MM_HINT_T0: i32 = 3;
+
+/// Does nothing, as far as anyone can tell.
+pub(crate) fn _mm_prefetch<const HINT: i32>(_place: *const i8) {}
+
+// Loads and stores.
+
+pub(crate) unsafe fn _mm256_loadu_si256(place: *const __m256i) -> __m256i {
+    // SAFETY: the caller promises 32 bytes.
+    unsafe { Register::read(place.cast()) }
+}
+
+pub(crate) unsafe fn _mm512_loadu_ps(place: *const f32) -> __m512 {
+    // SAFETY: the caller promises 64 bytes.
+    unsafe { Register::read(place.cast()) }
+}
+
+pub(crate) unsafe fn _mm512_loadu_si512(place: *const __m512i) -> __m512i {
+    // SAFETY: the caller promises 64 bytes.
+    unsafe { Register::read(place.cast()) }
+}
+
+pub(crate) unsafe fn _mm512_storeu_ps(place: *mut f32, a: __m512) {
+    // SAFETY: the caller promises 64 bytes.
+    unsafe { a.write(place.cast()) }
+}
+
+pub(crate) unsafe fn _mm512_maskz_loadu_ps(mask: __mmask16, place: *const f32) -> __m512 {
+    // SAFETY: the caller promises the lanes of the mask, and no others are read.
+    Register::of(|at| if mask >> at & 1 == 1 { unsafe { place.add(at).read_unaligned() } } else { 0.0 })
+}
+
+pub(crate) unsafe fn _mm256_maskz_loadu_epi16(mask: __mmask16, place: *const i16) -> __m256i {
+    // SAFETY: as above.
+    Register::of(|at| if mask >> at & 1 == 1 { unsafe { place.add(at).read_unaligned() } } else { 0 })
+}
+
+pub(crate) unsafe fn _mm512_mask_storeu_ps(place: *mut f32, mask: __mmask16, a: __m512) {
+    for at in (0..16).filter(|at| mask >> at & 1 == 1) {
+        // SAFETY: the caller promises the lanes of the mask.
+        unsafe { place.add(at).write_unaligned(a.lane(at)) }
+    }
+}
+
+// Constants.
+
+pub(crate) fn _mm512_setzero_ps() -> __m512 {
+    Register::of(|_| 0_u8)
+}
+
+pub(crate) fn _mm512_set1_ps(x: f32) -> __m512 {
+    Register::of(|_| x)
+}
+
+pub(crate) fn _mm512_set1_epi32(x: i32) -> __m512i {
+    Register::of(|_| x)
+}
+
+// Floats.
+
+pub(crate) fn _mm512_castsi512_ps(a: __m512i) -> __m512 {
+    a
+}
+
+pub(crate) fn _mm512_add_ps(a: __m512, b: __m512) -> __m512 {
+    Register::of(|at| a.lane::<f32>(at) + b.lane::<f32>(at))
+}
+
+pub(crate) fn _mm512_fmadd_ps(a: __m512, b: __m512, c: __m512) -> __m512 {
+    Register::of(|at| a.lane::<f32>(at).mul_add(b.lane(at), c.lane(at)))
+}
+
+pub(crate) fn _mm512_cvtph_ps(a: __m256i) -> __m512 {
+    Register::of(|at| f16::from_bits(a.lane(at)).to_f32())
+}
+
+// Integers.
+
+pub(crate) fn _mm512_and_si512(a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u8>(at) & b.lane::<u8>(at))
+}
+
+pub(crate) fn _mm512_slli_epi32<const BITS: u32>(a: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u32>(at).checked_shl(BITS).unwrap_or(0))
+}

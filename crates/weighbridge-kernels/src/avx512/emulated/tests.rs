@@ -1,0 +1,155 @@
+//! The kernels are what their scalar twins are, to the last bit.
+
+use std::ops::Range;
+
+use half::f16;
+
+use super::arch::Register;
+use super::{attention, floats};
+use crate::attention::{Numbers, PAGE_TOKENS, QUERIES};
+use crate::cpu::Cpu;
+use crate::packed::{LANES, Layout, PackedMatrix};
+use crate::product::Sums;
+use crate::rows::Rows;
+use crate::tier::Tier;
+
+/// Numbers that look random and are the same each time (Marsaglia's xorshift).
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.bytes().fold(0x9e37_79b9_7f4a_7c15, |seed, byte| (seed ^ u64::from(byte)).wrapping_mul(0x100_0193)))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 >> 16
+    }
+
+    fn number(&mut self) -> f32 {
+        (self.next() % 20_001) as f32 / 10_000.0 - 1.0
+    }
+
+    fn numbers(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.number()).collect()
+    }
+
+    /// Bits for even rounds, floats for odd ones.
+    pub(super) fn register<const N: usize>(&mut self, round: usize) -> Register<N> {
+        if round.is_multiple_of(2) { Register::of(|_| self.next() as u8) } else { Register::of(|_| self.number()) }
+    }
+}
+
+fn bits(numbers: &[f32]) -> Vec<u32> {
+    numbers.iter().map(|number| number.to_bits()).collect()
+}
+
+fn halves(numbers: &[f32]) -> Vec<f16> {
+    numbers.iter().map(|&number| f16::from_f32(number)).collect()
+}
+
+#[test]
+fn half_precision_is_expanded_at_any_length() {
+    let mut random = Random::new("expand");
+    for length in (0..40).chain([256]) {
+        let numbers = halves(&random.numbers(length));
+        let mut found = vec![f32::NAN; length];
+        // SAFETY: emulated instructions ask for nothing; both are of one length.
+        unsafe { attention::expand(&numbers, &mut found) };
+        let wanted: Vec<f32> = numbers.iter().map(|number| number.to_f32()).collect();
+        assert_eq!(bits(&found), bits(&wanted), "{length} numbers");
+    }
+}
+
+#[test]
+fn scores_are_those_of_the_scalar_twin() {
+    let mut random = Random::new("scores");
+    for key_dim in [1, 8, 20, 24, 64, 128] {
+        let keys = random.numbers(key_dim * PAGE_TOKENS);
+        let kept = halves(&keys);
+        let queries: [Vec<f32>; QUERIES] = std::array::from_fn(|_| random.numbers(key_dim));
+        let queries = queries.each_ref().map(Vec::as_slice);
+        for numbers in [Numbers::F32(&keys), Numbers::F16(&kept)] {
+            for some in 1..=QUERIES {
+                let (mut found, mut wanted) = ([[f32::NAN; PAGE_TOKENS]; QUERIES], [[f32::NAN; PAGE_TOKENS]; QUERIES]);
+                // SAFETY: emulated instructions ask for nothing; there are keys for each number of a query.
+                unsafe { attention::scores(numbers, queries, some, &mut found) };
+                crate::attention::scalar::scores(numbers, queries, some, &mut wanted);
+                for (found, wanted) in found.iter().zip(&wanted).take(some) {
+                    assert_eq!(bits(found), bits(wanted), "{key_dim} dimensions, {some} queries");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn values_are_those_of_the_scalar_twin() {
+    let mut random = Random::new("values");
+    for value_dim in [8, 12, 16, 24, 40, 64, 72, 128, 204] {
+        let values = random.numbers(value_dim * PAGE_TOKENS);
+        let kept = halves(&values);
+        let shares: [Vec<f32>; QUERIES] = std::array::from_fn(|_| random.numbers(PAGE_TOKENS));
+        let shares = shares.each_ref().map(Vec::as_slice);
+        for numbers in [Numbers::F32(&values), Numbers::F16(&kept)] {
+            for some in 1..=QUERIES {
+                let mut found = random.numbers(some * value_dim);
+                let mut wanted = found.clone();
+                // SAFETY: emulated instructions ask for nothing; there are values for each share.
+                unsafe { attention::values(numbers, shares, value_dim, &mut found) };
+                crate::attention::scalar::values(numbers, shares, value_dim, &mut wanted);
+                assert_eq!(bits(&found), bits(&wanted), "{value_dim} dimensions, {some} queries");
+            }
+        }
+    }
+}
+
+/// What a kernel makes of rows by a whole matrix: `[tiles][rows]`.
+fn all_tiles(matrix: &PackedMatrix, rows: &Rows, kernel: impl Fn(Range<usize>, &mut [Sums]) -> usize) -> Vec<Vec<u32>> {
+    let mut results = Vec::new();
+    let mut tile = 0;
+    while tile < matrix.tiles() {
+        let mut sums = vec![[f32::NAN; LANES]; 8.max(4 * rows.count())];
+        let done = kernel(tile..matrix.tiles(), &mut sums);
+        results.extend(sums.chunks_exact(rows.count()).take(done).map(|sums| bits(sums.as_flattened())));
+        tile += done;
+    }
+    results
+}
+
+#[test]
+fn products_with_floats_are_those_of_the_scalar_twin() {
+    let cpu = Cpu::new(1, Some(Tier::Scalar)).expect("every machine has it");
+    let mut random = Random::new("floats");
+    for layout in [Layout::F32, Layout::F16, Layout::Bf16] {
+        for (outputs, inputs, count) in
+            [(1, 2, 1), (15, 34, 2), (16, 68, 3), (70, 300, 1), (80, 40, 2), (33, 514, 31), (16, 40, 200)]
+        {
+            let what = format!("{layout:?} [{outputs}, {inputs}] with {count} rows");
+            let bytes = match layout {
+                Layout::F32 => random.numbers(outputs * inputs).iter().flat_map(|x| x.to_le_bytes()).collect(),
+                Layout::F16 => halves(&random.numbers(outputs * inputs)).iter().flat_map(|x| x.to_le_bytes()).collect(),
+                _ => random
+                    .numbers(outputs * inputs)
+                    .iter()
+                    .flat_map(|x| x.to_bits().to_le_bytes()[2..].to_vec())
+                    .collect(),
+            };
+            let bytes: Vec<u8> = bytes;
+            let matrix = PackedMatrix::pack(layout, outputs, inputs, &bytes, &cpu).expect("sizes fit");
+            let mut rows = Rows::new();
+            rows.prepare(count, inputs).copy_from_slice(&random.numbers(count * inputs));
+            // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix.
+            let found = all_tiles(&matrix, &rows, |tiles, sums| unsafe {
+                floats::floats(&matrix, tiles, &rows, 0..count, sums)
+            });
+            let wanted = all_tiles(&matrix, &rows, |tiles, sums| {
+                crate::product::scalar::floats(layout, matrix.tile(tiles.start), &rows, 0..count, sums);
+                1
+            });
+            assert!(found == wanted, "{what}");
+        }
+    }
+}
