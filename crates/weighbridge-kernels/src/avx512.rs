@@ -17,7 +17,15 @@ macro_rules! for_avx512 {
     };
 }
 
+/// The same where bfloat16 is multiplied too.
+macro_rules! for_avx512_bf16 {
+    ($($function:item)*) => {
+        $(#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c")] $function)*
+    };
+}
+
 pub(crate) mod attention;
 #[cfg(test)]
 mod emulated;
 pub(crate) mod floats;
+mod weights;

@@ -172,6 +172,11 @@ fn tiles_of_rows(
                 Tier::Avx2 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
+                Tier::Avx512 if matrix.layout() == Layout::Bf16 && rows.has_pairs() => unsafe {
+                    avx512::floats::bf16_pairs(matrix, tiles, rows, range, sums)
+                },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
                 Tier::Avx512 => unsafe { avx512::floats::floats(matrix, tiles, rows, range, sums) },
                 _ => {
                     scalar::floats(matrix.layout(), matrix.tile(tiles.start), rows, range, sums);

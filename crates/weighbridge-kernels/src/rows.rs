@@ -21,6 +21,8 @@ pub enum Rounding {
     Bits16,
     /// To eight bits.
     Bits8,
+    /// To bfloat16: for [`Layout::Bf16`](crate::Layout), where the tier multiplies it; others take them as they are.
+    Bf16,
 }
 
 /// Rows of activations. Their memory is kept from step to step.
@@ -43,6 +45,9 @@ pub struct Rows {
     pub(crate) sums: Vec<i32>,
     /// The sum of each 32 times their scale, which minima are multiplied by: `[count, width / 32]`.
     pub(crate) lifts: Vec<f32>,
+    /// Rounded to bfloat16, two to a number, the first below: `[count, width / 2]`.
+    pairs: Vec<u32>,
+    has_pairs: bool,
 }
 
 /// One rounded row.
@@ -78,7 +83,7 @@ impl Rows {
 
     /// Room for `count` rows of `width` numbers, to be written as they are, before [`Self::round`].
     pub fn prepare(&mut self, count: usize, width: usize) -> &mut [f32] {
-        (self.count, self.width, self.bits) = (count, width, 0);
+        (self.count, self.width, self.bits, self.has_pairs) = (count, width, 0, false);
         self.plain.resize(count * width, 0.0);
         &mut self.plain
     }
@@ -92,6 +97,8 @@ impl Rows {
             Rounding::None => return,
             Rounding::Bits8 => 8,
             Rounding::Bits16 => 16,
+            Rounding::Bf16 if cpu.tier().has_bf16() => return self.pair(cpu),
+            Rounding::Bf16 => return,
         };
         assert!(self.width.is_multiple_of(GROUP), "rows of {} numbers are no groups of {GROUP}", self.width);
         let numbers = self.plain.len();
@@ -124,6 +131,35 @@ impl Rows {
             };
             crate::vector::round(cpu, bits, &plain[part], high, low, whole, scales, sums, lifts);
         });
+    }
+
+    /// Rounds what was written to bfloat16, besides.
+    ///
+    /// # Panics
+    /// Where the width is odd.
+    pub(crate) fn pair(&mut self, cpu: &Cpu) {
+        assert!(self.width.is_multiple_of(2), "rows of {} numbers are no pairs", self.width);
+        self.has_pairs = true;
+        self.pairs.resize(self.plain.len() / 2, 0);
+        let (pairs, width) = (Shared::new(&mut self.pairs), self.width);
+        let (plain, at_once) = (&self.plain, rows_at_once(width, self.count));
+        cpu.pool().run(self.count.div_ceil(at_once), |task| {
+            let rows = task * at_once..self.count.min((task + 1) * at_once);
+            let part = rows.start * width..rows.end * width;
+            // SAFETY: tasks have rows of their own, and each row has a part.
+            let pairs = unsafe { pairs.part(part.start / 2..part.end / 2) };
+            crate::vector::pair(cpu, &plain[part], pairs);
+        });
+    }
+
+    /// Whether there are pairs of bfloat16.
+    pub(crate) fn has_pairs(&self) -> bool {
+        self.has_pairs
+    }
+
+    /// The pairs of a row.
+    pub(crate) fn pairs(&self, row: usize) -> &[u32] {
+        &self.pairs[row * self.width / 2..][..self.width / 2]
     }
 
     /// Whether each number is two bytes.

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A set of instructions that the kernels are written for. All of them give the same numbers to the last bit.
+/// A set of instructions that the kernels are written for. All of them give the same numbers to the last bit, but where
+/// [`Rounding::Bf16`](crate::Rounding) is asked for, which only some can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// What every machine has: the plain twin of every kernel, which the others are held against.

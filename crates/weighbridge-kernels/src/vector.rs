@@ -95,6 +95,24 @@ tiered! {
     }
 }
 
+tiered! {
+    /// Rounds numbers to bfloat16, to the nearest and of two to the even one, and puts two together, the first below.
+    pub(crate) fn pair(cpu: &Cpu, plain: &[f32], pairs: &mut [u32]) {
+        for (pair, [a, b]) in pairs.iter_mut().zip(plain.as_chunks::<2>().0) {
+            *pair = bf16_above(*a) >> 16 | bf16_above(*b) & 0xffff_0000;
+        }
+    }
+}
+
+/// bfloat16 in the upper half, whatever is below.
+#[inline(always)]
+fn bf16_above(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // What is no number stays none: rounding could carry it into infinity.
+    if x.is_nan() { bits | 0x0040_0000 } else { rounded }
+}
+
 /// The nearest whole number, of two the even one; below 2²² either way.
 #[inline(always)]
 fn nearest(x: f32) -> i32 {
@@ -269,6 +287,8 @@ tiered! {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
 
     #[test]
@@ -288,6 +308,21 @@ mod tests {
             let x = step as f32 * 0.003;
             let (found, wanted) = (f64::from(tanh(x)), f64::from(x).tanh());
             assert!((found - wanted).abs() <= 6e-7 * wanted.abs().max(1e-3), "tanh({x}) is {found}, not {wanted}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_the_nearest_bfloat16() {
+        let bits =
+            [0, 0x8000_0000, 0x3f80_8000, 0x3f81_8000, 0x3f80_7fff, 0x0000_8001, 0x7f7f_ffff, 0xff80_0000, 0x7f80_0001];
+        let plain: Vec<f32> = bits.into_iter().chain([0x4049_0fdb]).map(f32::from_bits).collect();
+        for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+            let mut pairs = [0; 5];
+            pair(&Cpu::new(1, Some(tier)).expect("it is available"), &plain, &mut pairs);
+            for (pair, [a, b]) in pairs.iter().zip(plain.as_chunks::<2>().0) {
+                let wanted = [bf16::from_f32(*a).to_bits(), bf16::from_f32(*b).to_bits()];
+                assert_eq!([*pair as u16, (pair >> 16) as u16], wanted, "{a} and {b}");
+            }
         }
     }
 

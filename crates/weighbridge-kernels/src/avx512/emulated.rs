@@ -7,6 +7,9 @@ mod arch;
 macro_rules! for_avx512 {
     ($($function:item)*) => { $($function)* };
 }
+macro_rules! for_avx512_bf16 {
+    ($($function:item)*) => { $($function)* };
+}
 
 #[expect(clippy::duplicate_mod, reason = "compiled twice on purpose, each time with other instructions")]
 #[path = "attention.rs"]
@@ -14,5 +17,8 @@ mod attention;
 #[expect(clippy::duplicate_mod, reason = "as above")]
 #[path = "floats.rs"]
 mod floats;
+#[expect(clippy::duplicate_mod, reason = "as above")]
+#[path = "weights.rs"]
+mod weights;
 
 mod tests;

@@ -15,9 +15,8 @@ pub(crate) struct Projection {
 }
 
 impl Projection {
-    /// Of a packed matrix, with how activations are rounded where it is one of blocks.
+    /// Of a packed matrix, with how activations are rounded for it.
     pub(crate) fn new(matrix: Arc<PackedMatrix>, bias: Option<Vec<f32>>, rounding: Rounding) -> Self {
-        let rounding = if matrix.layout().is_float() { Rounding::None } else { rounding };
         Self { matrix, bias, rounding }
     }
 
@@ -44,11 +43,15 @@ impl Projection {
         rows.round(self.rounding, cpu);
     }
 
-    /// Rounds rows for several that share them.
+    /// Rounds rows for several that share them: once for those of blocks, once for those of bfloat16.
     pub(super) fn round_for(cpu: &Cpu, rows: &mut Rows, projections: &[&Self]) {
-        let rounded = projections.iter().find(|projection| projection.rounding != Rounding::None);
-        if let Some(projection) = rounded {
-            projection.round(cpu, rows);
+        let of_blocks = |rounding: &Rounding| matches!(rounding, Rounding::Bits16 | Rounding::Bits8);
+        let mut roundings = projections.iter().map(|projection| projection.rounding);
+        if let Some(rounding) = roundings.clone().find(of_blocks) {
+            rows.round(rounding, cpu);
+        }
+        if roundings.any(|rounding| rounding == Rounding::Bf16) {
+            rows.round(Rounding::Bf16, cpu);
         }
     }
 

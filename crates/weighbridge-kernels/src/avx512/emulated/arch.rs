@@ -16,6 +16,11 @@ pub(crate) type __m512 = Register<64>;
 pub(crate) type __m512i = Register<64>;
 pub(crate) type __mmask16 = u16;
 
+/// Another type than `__m512i` in `std::arch` too.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct __m512bh(__m512i);
+
 pub(crate) const _MM_HINT_T0: i32 = 3;
 
 /// Does nothing, as far as anyone can tell.
@@ -86,6 +91,19 @@ pub(crate) fn _mm512_add_ps(a: __m512, b: __m512) -> __m512 {
 
 pub(crate) fn _mm512_fmadd_ps(a: __m512, b: __m512, c: __m512) -> __m512 {
     Register::of(|at| a.lane::<f32>(at).mul_add(b.lane(at), c.lane(at)))
+}
+
+/// Inputs below the normal numbers are zeros, and so are results: of pairs the second is added first.
+pub(crate) fn _mm512_dpbf16_ps(sum: __m512, a: __m512bh, b: __m512bh) -> __m512 {
+    let number = |register: __m512bh, at| normal(f32::from_bits(u32::from(register.0.lane::<u16>(at)) << 16));
+    Register::of(|at| {
+        let sum = normal(number(a, 2 * at + 1).mul_add(number(b, 2 * at + 1), normal(sum.lane(at))));
+        normal(number(a, 2 * at).mul_add(number(b, 2 * at), sum))
+    })
+}
+
+fn normal(x: f32) -> f32 {
+    if x.is_subnormal() { x * 0.0 } else { x }
 }
 
 pub(crate) fn _mm512_cvtph_ps(a: __m256i) -> __m512 {

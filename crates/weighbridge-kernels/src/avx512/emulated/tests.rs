@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use half::f16;
+use half::{bf16, f16};
 
 use super::arch::Register;
 use super::{attention, floats};
 use crate::attention::{Numbers, PAGE_TOKENS, QUERIES};
 use crate::cpu::Cpu;
 use crate::packed::{LANES, Layout, PackedMatrix};
-use crate::product::Sums;
+use crate::product::{Sums, scalar};
 use crate::rows::Rows;
 use crate::tier::Tier;
 
@@ -119,37 +119,81 @@ fn all_tiles(matrix: &PackedMatrix, rows: &Rows, kernel: impl Fn(Range<usize>, &
     results
 }
 
+/// A matrix of random floats.
+fn matrix_of(layout: Layout, outputs: usize, inputs: usize, random: &mut Random, cpu: &Cpu) -> PackedMatrix {
+    let numbers = random.numbers(outputs * inputs);
+    let bytes: Vec<u8> = match layout {
+        Layout::F32 => numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        Layout::F16 => halves(&numbers).iter().flat_map(|x| x.to_le_bytes()).collect(),
+        _ => numbers.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+    };
+    PackedMatrix::pack(layout, outputs, inputs, &bytes, cpu).expect("sizes fit")
+}
+
+fn rows_of(count: usize, inputs: usize, random: &mut Random) -> Rows {
+    let mut rows = Rows::new();
+    rows.prepare(count, inputs).copy_from_slice(&random.numbers(count * inputs));
+    rows
+}
+
+const FLOAT_SHAPES: [(usize, usize, usize); 7] =
+    [(1, 2, 1), (15, 34, 2), (16, 68, 3), (70, 300, 1), (80, 40, 2), (33, 514, 31), (16, 40, 200)];
+
 #[test]
 fn products_with_floats_are_those_of_the_scalar_twin() {
     let cpu = Cpu::new(1, Some(Tier::Scalar)).expect("every machine has it");
     let mut random = Random::new("floats");
     for layout in [Layout::F32, Layout::F16, Layout::Bf16] {
-        for (outputs, inputs, count) in
-            [(1, 2, 1), (15, 34, 2), (16, 68, 3), (70, 300, 1), (80, 40, 2), (33, 514, 31), (16, 40, 200)]
-        {
-            let what = format!("{layout:?} [{outputs}, {inputs}] with {count} rows");
-            let bytes = match layout {
-                Layout::F32 => random.numbers(outputs * inputs).iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Layout::F16 => halves(&random.numbers(outputs * inputs)).iter().flat_map(|x| x.to_le_bytes()).collect(),
-                _ => random
-                    .numbers(outputs * inputs)
-                    .iter()
-                    .flat_map(|x| x.to_bits().to_le_bytes()[2..].to_vec())
-                    .collect(),
-            };
-            let bytes: Vec<u8> = bytes;
-            let matrix = PackedMatrix::pack(layout, outputs, inputs, &bytes, &cpu).expect("sizes fit");
-            let mut rows = Rows::new();
-            rows.prepare(count, inputs).copy_from_slice(&random.numbers(count * inputs));
-            // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix.
-            let found = all_tiles(&matrix, &rows, |tiles, sums| unsafe {
-                floats::floats(&matrix, tiles, &rows, 0..count, sums)
+        for (outputs, inputs, count) in FLOAT_SHAPES {
+            let matrix = matrix_of(layout, outputs, inputs, &mut random, &cpu);
+            let rows = rows_of(count, inputs, &mut random);
+            let found = all_tiles(&matrix, &rows, |tiles, sums| {
+                // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix.
+                unsafe { floats::floats(&matrix, tiles, &rows, 0..count, sums) }
             });
             let wanted = all_tiles(&matrix, &rows, |tiles, sums| {
-                crate::product::scalar::floats(layout, matrix.tile(tiles.start), &rows, 0..count, sums);
+                scalar::floats(layout, matrix.tile(tiles.start), &rows, 0..count, sums);
                 1
             });
-            assert!(found == wanted, "{what}");
+            assert!(found == wanted, "{layout:?} [{outputs}, {inputs}] with {count} rows");
+        }
+    }
+}
+
+#[test]
+fn products_of_bfloat16_are_near_and_the_same_beside_any_neighbours() {
+    let cpu = Cpu::new(1, Some(Tier::Scalar)).expect("every machine has it");
+    let mut random = Random::new("pairs");
+    for (outputs, inputs, count) in FLOAT_SHAPES {
+        let what = format!("[{outputs}, {inputs}] with {count} rows");
+        let matrix = matrix_of(Layout::Bf16, outputs, inputs, &mut random, &cpu);
+        let mut rows = rows_of(count, inputs, &mut random);
+        rows.pair(&cpu);
+        let sums_of = |range: Range<usize>| {
+            let (mut all, mut tile) = (Vec::new(), 0);
+            while tile < matrix.tiles() {
+                let mut sums = vec![[f32::NAN; LANES]; 8.max(range.len())];
+                let tiles = tile..matrix.tiles();
+                // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix.
+                let done = unsafe { floats::bf16_pairs(&matrix, tiles, &rows, range.clone(), &mut sums) };
+                all.extend(sums.into_iter().take(done * range.len()));
+                tile += done;
+            }
+            all
+        };
+        let together = sums_of(0..count);
+        let mut weights = vec![0.0; inputs];
+        for row in 0..count {
+            for (tile, alone) in sums_of(row..row + 1).iter().enumerate() {
+                assert_eq!(bits(alone), bits(&together[tile * count + row]), "{what}: row {row} alone");
+                for (lane, found) in alone.iter().enumerate().take(outputs - (tile * LANES).min(outputs)) {
+                    matrix.row(tile * LANES + lane, &mut weights);
+                    let products = || weights.iter().zip(rows.plain(row)).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                    let (wanted, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
+                    // Half a unit of eight bits, and the order of sums.
+                    assert!((f64::from(*found) - wanted).abs() <= size / 250.0, "{what}: {found}, not {wanted}");
+                }
+            }
         }
     }
 }

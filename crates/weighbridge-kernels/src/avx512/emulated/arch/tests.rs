@@ -48,6 +48,21 @@ fn an_instruction_does_to_each_half_what_its_sibling_does() {
 }
 
 #[test]
+fn pairs_of_bfloat16_are_added_the_second_first() {
+    let of = |pair: [f32; 2]| __m512bh(Register::of(|at| (pair[at % 2].to_bits() >> 16) as u16));
+    let check = |sum: f32, a, b, wanted: f32| {
+        let found = _mm512_dpbf16_ps(_mm512_set1_ps(sum), of(a), of(b));
+        assert!((0..16).all(|at| found.lane::<f32>(at).to_bits() == wanted.to_bits()), "{sum} + {a:?} · {b:?}");
+    };
+    check(1.0, [2.0, 3.0], [5.0, 7.0], 32.0);
+    // 2²⁴ takes an odd number only before it is there.
+    check(1.0, [4096.0, 1.0], [4096.0, 1.0], 16_777_218.0);
+    check(16_777_216.0, [1.0, 1.0], [1.0, 1.0], 16_777_216.0);
+    check(f32::MIN_POSITIVE / 2.0, [0.0, 0.0], [0.0, 0.0], 0.0);
+    check(0.0, [f32::MIN_POSITIVE, 0.0], [0.5, 0.0], 0.0);
+}
+
+#[test]
 fn masked_lanes_are_neither_read_nor_written() {
     let numbers = [1.0, 2.0, 3.0];
     // SAFETY: the mask has the three numbers that there are.
