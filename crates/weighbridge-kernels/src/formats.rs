@@ -1,7 +1,8 @@
 //! What sets a block format apart: where a record keeps scales and codes, and what a code means.
 //!
-//! A number is `scale · (code − OFFSET) − minimum`. Each format says how to read one scale, one minimum and one code,
-//! and the same once more for sixteen lanes at a time with AVX2.
+//! A number is `scale · multiplier · (code − OFFSET) − minimum · lift`: scale and minimum are floats of a whole record,
+//! multiplier and lift small whole numbers of a step, so that the products of a record can be added up in integers.
+//! Each format says how to read one of each, and the same once more for sixteen lanes at a time with AVX2.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -15,9 +16,9 @@ pub(crate) const UNEVEN: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1
 /// The four-bit floats (E2M1) of the OCP Microscaling Formats specification 1.0, doubled to be whole, plus 12.
 pub(crate) const FLOATS: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
 
-/// A block format. A step is a run of inputs that share a scale.
+/// A block format. A step is a run of inputs that share a multiplier.
 pub(crate) trait Format {
-    /// Inputs of a record.
+    /// Inputs of a record, 32 or 256. Activations that meet it share a scale over as many.
     const INPUTS: usize;
     /// Bytes of a record.
     const BYTES: usize;
@@ -27,18 +28,28 @@ pub(crate) trait Format {
     const SIGNED: bool = false;
     /// What is taken off codes.
     const OFFSET: i32 = 0;
-    /// Whether there are minima.
+    /// Whether there are minima. A format with an offset has none.
     const HAS_MINIMUM: bool = false;
     /// Times that products of code and signed byte, added in pairs, fit into sixteen signed bits: 1, 2, 4 or 8.
     /// That is `32767 / (2 · 128 · largest code)`, rounded down.
     const FITS: usize = 8;
 
-    /// The scale of a lane in a step.
-    fn scale(record: &[u8], step: usize, lane: usize) -> f32;
+    /// The scale of a lane.
+    fn scale(record: &[u8], lane: usize) -> f32;
 
-    /// What is taken off each number of a lane in a step.
-    fn minimum(_record: &[u8], _step: usize, _lane: usize) -> f32 {
+    /// What the scale of a lane is multiplied by in a step. Records of one step have no use for it.
+    fn multiplier(_record: &[u8], _step: usize, _lane: usize) -> i32 {
+        1
+    }
+
+    /// What is taken off each number of a lane, times the step's [`Self::lift`].
+    fn minimum(_record: &[u8], _lane: usize) -> f32 {
         0.0
+    }
+
+    /// What the minimum of a lane is multiplied by in a step.
+    fn lift(_record: &[u8], _step: usize, _lane: usize) -> i32 {
+        1
     }
 
     /// The code of a lane at an input of a step.
@@ -56,7 +67,7 @@ impl Format for Q4_0 {
     const BYTES: usize = 32 + 256;
     const OFFSET: i32 = 8;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half(record, 0, lane)
     }
 
@@ -70,11 +81,11 @@ impl Format for Q4_1 {
     const BYTES: usize = 64 + 256;
     const HAS_MINIMUM: bool = true;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half(record, 0, lane)
     }
 
-    fn minimum(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn minimum(record: &[u8], lane: usize) -> f32 {
         // The file has what is added.
         -half(record, 32, lane)
     }
@@ -90,7 +101,7 @@ impl Format for Q5_0 {
     const OFFSET: i32 = 16;
     const FITS: usize = 4;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half(record, 0, lane)
     }
 
@@ -105,11 +116,11 @@ impl Format for Q5_1 {
     const HAS_MINIMUM: bool = true;
     const FITS: usize = 4;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half(record, 0, lane)
     }
 
-    fn minimum(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn minimum(record: &[u8], lane: usize) -> f32 {
         -half(record, 32, lane)
     }
 
@@ -123,7 +134,7 @@ impl Format for Q8_0 {
     const BYTES: usize = 32 + 512;
     const SIGNED: bool = true;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half(record, 0, lane)
     }
 
@@ -137,12 +148,20 @@ impl Format for Q4K {
     const BYTES: usize = 256 + 8 * 256;
     const HAS_MINIMUM: bool = true;
 
-    fn scale(record: &[u8], step: usize, lane: usize) -> f32 {
-        half(record, 0, lane) * f32::from(six_bit(&record[64..], step, lane))
+    fn scale(record: &[u8], lane: usize) -> f32 {
+        half(record, 0, lane)
     }
 
-    fn minimum(record: &[u8], step: usize, lane: usize) -> f32 {
-        half(record, 32, lane) * f32::from(six_bit(&record[160..], step, lane))
+    fn multiplier(record: &[u8], step: usize, lane: usize) -> i32 {
+        i32::from(six_bit(&record[64..], step, lane))
+    }
+
+    fn minimum(record: &[u8], lane: usize) -> f32 {
+        half(record, 32, lane)
+    }
+
+    fn lift(record: &[u8], step: usize, lane: usize) -> i32 {
+        i32::from(six_bit(&record[160..], step, lane))
     }
 
     fn code(record: &[u8], step: usize, input: usize, lane: usize) -> i32 {
@@ -156,12 +175,20 @@ impl Format for Q5K {
     const HAS_MINIMUM: bool = true;
     const FITS: usize = 4;
 
-    fn scale(record: &[u8], step: usize, lane: usize) -> f32 {
-        Q4K::scale(record, step, lane)
+    fn scale(record: &[u8], lane: usize) -> f32 {
+        Q4K::scale(record, lane)
     }
 
-    fn minimum(record: &[u8], step: usize, lane: usize) -> f32 {
-        Q4K::minimum(record, step, lane)
+    fn multiplier(record: &[u8], step: usize, lane: usize) -> i32 {
+        Q4K::multiplier(record, step, lane)
+    }
+
+    fn minimum(record: &[u8], lane: usize) -> f32 {
+        Q4K::minimum(record, lane)
+    }
+
+    fn lift(record: &[u8], step: usize, lane: usize) -> i32 {
+        Q4K::lift(record, step, lane)
     }
 
     fn code(record: &[u8], step: usize, input: usize, lane: usize) -> i32 {
@@ -177,8 +204,12 @@ impl Format for Q6K {
     const OFFSET: i32 = 32;
     const FITS: usize = 2;
 
-    fn scale(record: &[u8], step: usize, lane: usize) -> f32 {
-        half(record, 0, lane) * f32::from(record[32 + 16 * step + lane] as i8)
+    fn scale(record: &[u8], lane: usize) -> f32 {
+        half(record, 0, lane)
+    }
+
+    fn multiplier(record: &[u8], step: usize, lane: usize) -> i32 {
+        i32::from(record[32 + 16 * step + lane] as i8)
     }
 
     fn code(record: &[u8], step: usize, input: usize, lane: usize) -> i32 {
@@ -193,7 +224,7 @@ impl Format for Mxfp4 {
     const OFFSET: i32 = 12;
     const FITS: usize = 4;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half_power(record[lane])
     }
 
@@ -207,7 +238,7 @@ impl Format for Iq4Nl {
     const BYTES: usize = 32 + 256;
     const SIGNED: bool = true;
 
-    fn scale(record: &[u8], _step: usize, lane: usize) -> f32 {
+    fn scale(record: &[u8], lane: usize) -> f32 {
         half(record, 0, lane)
     }
 
@@ -221,8 +252,12 @@ impl Format for Iq4Xs {
     const BYTES: usize = 128 + 8 * 256;
     const SIGNED: bool = true;
 
-    fn scale(record: &[u8], step: usize, lane: usize) -> f32 {
-        half(record, 0, lane) * f32::from(i16::from(six_bit(&record[32..], step, lane)) - 32)
+    fn scale(record: &[u8], lane: usize) -> f32 {
+        half(record, 0, lane)
+    }
+
+    fn multiplier(record: &[u8], step: usize, lane: usize) -> i32 {
+        i32::from(six_bit(&record[32..], step, lane)) - 32
     }
 
     fn code(record: &[u8], step: usize, input: usize, lane: usize) -> i32 {

@@ -114,6 +114,11 @@ impl Layout {
         matches!(self, Self::F32 | Self::F16 | Self::Bf16)
     }
 
+    /// Whether its codes have signs, so that activations meet them whole.
+    pub(crate) fn has_signed_codes(self) -> bool {
+        matches!(self, Self::Q8_0 | Self::Iq4Nl | Self::Iq4Xs)
+    }
+
     fn record(self) -> Record {
         let (inputs, bytes) = match self {
             Self::F32 => (1, 64),

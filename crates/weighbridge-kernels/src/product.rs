@@ -1,8 +1,8 @@
 //! Products of rows of activations with packed matrices.
 //!
-//! A number of the result is a sum over the inputs that is always taken in the same order: for block formats, step by
-//! step, the integer products of a step exactly and then `sum += products · (scale · scale of the activations)`, and
-//! likewise the minima; for floats input by input, in parts of [`PART`] that are added up. Neither the rows beside
+//! A number of the result is a sum over the inputs that is always taken in the same order: for block formats, record by
+//! record, the integer products of a record exactly and then `sum += products · (scale · scale of the activations)`,
+//! and likewise the minima; for floats input by input, in parts of [`PART`] that are added up. Neither the rows beside
 //! it, nor the tier, nor the number of threads changes a bit of it.
 
 #[cfg(target_arch = "x86_64")]
@@ -21,8 +21,12 @@ use crate::tier::Tier;
 
 /// Inputs whose products with floats are summed before they are added to the others, which keeps rounding small.
 pub(crate) const PART: usize = 256;
-/// Rows that go through a tile at once: their sums fit the first-level cache beside a stripe of weights.
-const ROWS_AT_ONCE: usize = 256;
+/// Rows that go through a few tiles at once: they and their sums fit the second-level cache.
+const ROWS_AT_ONCE: usize = 64;
+/// Rows whose sums take next to no memory.
+const FEW_ROWS: usize = 4;
+/// Tiles that are computed side by side at most.
+pub(crate) const MOST_TILES: usize = 4;
 /// Bytes of weights that are worth a task.
 const TASK_BYTES: usize = 48 << 10;
 
@@ -69,9 +73,10 @@ impl Cpu {
         let tiles: usize = work.iter().map(|work| work.matrix.tiles()).sum();
         let bytes: usize = work.iter().map(|work| work.matrix.bytes()).sum();
         let task_bytes = TASK_BYTES.min(bytes / (4 * self.pool().threads()) + 1);
-        // With many rows a tile is work enough.
+        // With many rows a few tiles are work enough.
         let by_bytes = (task_bytes * tiles / bytes.max(1)).div_ceil(rows.count().max(1));
-        let at_once = by_bytes.max(1).max(tiles.div_ceil(60_000));
+        let side_by_side = if rows.count() > 1 { MOST_TILES.min(tiles.div_ceil(4 * self.pool().threads())) } else { 1 };
+        let at_once = by_bytes.max(side_by_side).max(tiles.div_ceil(60_000));
         self.pool().run(tiles.div_ceil(at_once), |task| {
             let mut range = task * at_once..tiles.min((task + 1) * at_once);
             for work in &work {
@@ -97,25 +102,31 @@ impl<'a> Work<'a> {
         assert_eq!(rows.width(), matrix.inputs(), "rows are as wide as the matrix has inputs");
         assert_eq!(product.to.len(), rows.count() * matrix.outputs(), "there is a place for each number");
         assert!(product.bias.is_none_or(|bias| bias.len() == matrix.outputs()), "a bias has a number for each output");
-        assert!(matrix.layout().is_float() || rows.is_rounded(), "rows that meet a block format are rounded");
+        let layout = matrix.layout();
+        assert!(layout.is_float() || rows.is_rounded_for(layout), "rows that meet a block format are rounded for it");
         Self { matrix, bias: product.bias, to: Shared::new(product.to), then: product.then }
     }
 
     fn compute(&self, tier: Tier, rows: &Rows, tiles: Range<usize>) {
-        if tiles.is_empty() {
-            return;
+        if rows.count() <= FEW_ROWS {
+            self.compute_by::<FEW_ROWS, { FEW_ROWS * MOST_TILES }>(tier, rows, tiles);
+        } else {
+            self.compute_by::<ROWS_AT_ONCE, { ROWS_AT_ONCE * MOST_TILES }>(tier, rows, tiles);
         }
-        let mut sums = [[0.0; LANES]; ROWS_AT_ONCE];
-        for first in (0..rows.count()).step_by(ROWS_AT_ONCE) {
-            let range = first..rows.count().min(first + ROWS_AT_ONCE);
-            let mut tile = tiles.start;
-            while tile < tiles.end {
-                let sums = &mut sums[..];
-                let done = tiles_of_rows(tier, self.matrix, tile..tiles.end, rows, range.clone(), sums);
-                for (index, tile) in (tile..tile + done).enumerate() {
-                    self.finish(tile, range.clone(), &sums[index * range.len()..][..range.len()]);
+    }
+
+    /// A few tiles at a time, and so many rows, so that neither leaves the cache before it was used.
+    fn compute_by<const ROWS: usize, const SUMS: usize>(&self, tier: Tier, rows: &Rows, tiles: Range<usize>) {
+        let mut sums = [[0.0; LANES]; SUMS];
+        for first_tile in tiles.clone().step_by(MOST_TILES) {
+            let tiles = first_tile..tiles.end.min(first_tile + MOST_TILES);
+            for first in (0..rows.count()).step_by(ROWS) {
+                let range = first..rows.count().min(first + ROWS);
+                let sums = &mut sums[..tiles.len() * range.len()];
+                tiles_of_rows(tier, self.matrix, tiles.clone(), rows, range.clone(), sums);
+                for (tile, sums) in tiles.clone().zip(sums.chunks_exact(range.len())) {
+                    self.finish(tile, range.clone(), sums);
                 }
-                tile += done;
             }
         }
     }
@@ -140,8 +151,8 @@ impl<'a> Work<'a> {
     }
 }
 
-/// Computes the sums of some rows for the first of `tiles`, and perhaps for a few more of them; gives how many. The
-/// sums of a tile stand together, one for each row.
+/// Computes the sums of some rows for a few tiles, [`MOST_TILES`] at most. The sums of a tile stand together, one for each
+/// row.
 fn tiles_of_rows(
     tier: Tier,
     matrix: &PackedMatrix,
@@ -149,24 +160,25 @@ fn tiles_of_rows(
     rows: &Rows,
     range: Range<usize>,
     sums: &mut [Sums],
-) -> usize {
+) {
+    let plain = |sums: &mut [Sums], compute: &dyn Fn(&[u8], &mut [Sums])| {
+        for (tile, sums) in tiles.clone().zip(sums.chunks_exact_mut(range.len())) {
+            compute(matrix.tile(tile), sums);
+        }
+    };
     macro_rules! blocks {
         ($format:ty) => {
             match tier {
-                Tier::Scalar => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
                 // SAFETY: a `Cpu` has a tier that its processor has.
                 #[cfg(target_arch = "x86_64")]
-                Tier::Avx2 | Tier::Avx512 => unsafe {
-                    avx2::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums)
-                },
-                #[cfg(not(target_arch = "x86_64"))]
-                Tier::Avx2 | Tier::Avx512 => scalar::blocks::<$format>(matrix.tile(tiles.start), rows, range, sums),
+                Tier::Avx2 | Tier::Avx512 => unsafe { avx2::blocks::<$format>(matrix, tiles, rows, range, sums) },
+                _ => plain(sums, &|tile, sums| scalar::blocks::<$format>(tile, rows, range.clone(), sums)),
             }
         };
     }
     match matrix.layout() {
         Layout::F32 | Layout::F16 | Layout::Bf16 => {
-            return match tier {
+            match tier {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 Tier::Avx2 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
@@ -178,11 +190,8 @@ fn tiles_of_rows(
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 Tier::Avx512 => unsafe { avx512::floats::floats(matrix, tiles, rows, range, sums) },
-                _ => {
-                    scalar::floats(matrix.layout(), matrix.tile(tiles.start), rows, range, sums);
-                    1
-                }
-            };
+                _ => plain(sums, &|tile, sums| scalar::floats(matrix.layout(), tile, rows, range.clone(), sums)),
+            }
         }
         Layout::Q4_0 => blocks!(Q4_0),
         Layout::Q4_1 => blocks!(Q4_1),
@@ -196,7 +205,6 @@ fn tiles_of_rows(
         Layout::Iq4Nl => blocks!(Iq4Nl),
         Layout::Iq4Xs => blocks!(Iq4Xs),
     }
-    1
 }
 
 /// The numbers of one lane of a tile.

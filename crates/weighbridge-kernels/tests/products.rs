@@ -69,7 +69,7 @@ fn blocks(layout: Layout, count: usize, random: &mut Random) -> Vec<u8> {
 fn product(cpu: &Cpu, matrix: &PackedMatrix, x: &[f32], count: usize, rounding: Rounding) -> Vec<f32> {
     let mut rows = Rows::new();
     rows.prepare(count, matrix.inputs()).copy_from_slice(x);
-    rows.round(rounding, cpu);
+    rows.round(rounding, [matrix.layout()], cpu);
     let mut to = vec![f32::NAN; count * matrix.outputs()];
     cpu.product(&rows, &mut [Product::new(matrix, &mut to)]);
     to
@@ -141,6 +141,39 @@ fn products_are_right_and_the_same_however_they_are_computed() {
 fn more_rows_than_go_by_a_tile_at_once_come_out_the_same() {
     check(Layout::Q4K, 16, 256, 300);
     check(Layout::F32, 16, 40, 300);
+}
+
+#[test]
+fn the_largest_codes_and_activations_overflow_nothing() {
+    for layout in LAYOUTS.into_iter().filter(|layout| !layout.is_float()) {
+        for byte in [0xff, 0x7f, 0x80] {
+            let inputs = 512;
+            let mut bytes = vec![byte; 16 * inputs / layout.block() * layout.block_bytes()];
+            for block in bytes.chunks_exact_mut(layout.block_bytes()) {
+                let scale = f16::from_f32(0.5).to_le_bytes();
+                match layout {
+                    Layout::Mxfp4 => block[0] = 127,
+                    Layout::Q6K => block[208..].copy_from_slice(&scale),
+                    Layout::Q4_1 | Layout::Q5_1 | Layout::Q4K | Layout::Q5K => {
+                        block[..2].copy_from_slice(&scale);
+                        block[2..4].copy_from_slice(&scale);
+                    }
+                    _ => block[..2].copy_from_slice(&scale),
+                }
+            }
+            let plain = Cpu::new(1, Some(Tier::Scalar)).expect("it is available");
+            let cpu = Cpu::new(1, None).expect("the best tier is available");
+            let matrix = PackedMatrix::pack(layout, 16, inputs, &bytes, &cpu).expect("sizes fit");
+            let x: Vec<f32> = (0..5 * inputs).map(|at| [1.0, -1.0, 0.999][at / inputs % 3]).collect();
+            for rounding in [Rounding::Bits16, Rounding::Bits8] {
+                // The plain twin panics where a number of 32 bits overflows.
+                let wanted = bits(&product(&plain, &matrix, &x, 5, rounding));
+                assert_eq!(bits(&product(&cpu, &matrix, &x, 5, rounding)), wanted, "{layout:?}, {rounding:?}");
+                let alone = product(&cpu, &matrix, &x[..inputs], 1, rounding);
+                assert_eq!(bits(&alone), wanted[..16], "{layout:?} alone, {rounding:?}");
+            }
+        }
+    }
 }
 
 #[test]

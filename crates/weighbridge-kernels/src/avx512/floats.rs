@@ -14,18 +14,18 @@ use crate::rows::Rows;
 const AHEAD: usize = 2048;
 
 /// The sums of some rows for tiles of floats: four tiles with one or two rows, so that there are sums enough to wait
-/// for, one tile with more. Gives how many tiles.
+/// for, one tile with more. The sums of a tile stand together, one for each row.
 ///
 /// # Safety
-/// The processor has the tier's instructions; rows are as wide as the matrix; there is a place for each row and tile,
-/// eight at least.
+/// The processor has the tier's instructions; rows are as wide as the matrix; `tiles` are of it and four at most;
+/// there is a place in `sums` for each row and tile.
 pub(crate) unsafe fn floats(
     matrix: &PackedMatrix,
     tiles: Range<usize>,
     rows: &Rows,
     range: Range<usize>,
     sums: &mut [Sums],
-) -> usize {
+) {
     match matrix.layout() {
         Layout::F16 => floats_of::<F16>(matrix, tiles, rows, range, sums),
         Layout::Bf16 => floats_of::<Bf16>(matrix, tiles, rows, range, sums),
@@ -40,7 +40,7 @@ for_avx512! {
         rows: &Rows,
         range: Range<usize>,
         sums: &mut [Sums],
-    ) -> usize {
+    ) {
         passes::<W>(matrix, tiles, rows, range, sums)
     }
 }
@@ -56,7 +56,7 @@ for_avx512_bf16! {
         rows: &Rows,
         range: Range<usize>,
         sums: &mut [Sums],
-    ) -> usize {
+    ) {
         passes::<Bf16Pairs>(matrix, tiles, rows, range, sums)
     }
 }
@@ -68,31 +68,32 @@ unsafe fn passes<W: Weights>(
     rows: &Rows,
     range: Range<usize>,
     sums: &mut [Sums],
-) -> usize {
+) {
     let (inputs, count) = (rows.width(), range.len());
-    if count <= 2 && tiles.len() >= 4 {
+    if count <= 2 && tiles.len() == 4 {
         let tiles: [*const u8; 4] = array::from_fn(|tile| matrix.tile(tiles.start + tile).as_ptr());
         match count {
             1 => pass::<W, 1, 4>(tiles, inputs, starts::<W, 1>(rows, range.start), sums),
             _ => pass::<W, 2, 4>(tiles, inputs, starts::<W, 2>(rows, range.start), sums),
         }
-        return 4;
+        return;
     }
-    let tile = [matrix.tile(tiles.start).as_ptr()];
-    let mut done = 0;
-    while done + 12 <= count {
-        pass::<W, 12, 1>(tile, inputs, starts::<W, 12>(rows, range.start + done), &mut sums[done..]);
-        done += 12;
+    for (tile, sums) in tiles.zip(sums.chunks_exact_mut(count)) {
+        let tile = [matrix.tile(tile).as_ptr()];
+        let mut done = 0;
+        while done + 12 <= count {
+            pass::<W, 12, 1>(tile, inputs, starts::<W, 12>(rows, range.start + done), &mut sums[done..]);
+            done += 12;
+        }
+        while done + 4 <= count {
+            pass::<W, 4, 1>(tile, inputs, starts::<W, 4>(rows, range.start + done), &mut sums[done..]);
+            done += 4;
+        }
+        while done < count {
+            pass::<W, 1, 1>(tile, inputs, starts::<W, 1>(rows, range.start + done), &mut sums[done..]);
+            done += 1;
+        }
     }
-    while done + 4 <= count {
-        pass::<W, 4, 1>(tile, inputs, starts::<W, 4>(rows, range.start + done), &mut sums[done..]);
-        done += 4;
-    }
-    while done < count {
-        pass::<W, 1, 1>(tile, inputs, starts::<W, 1>(rows, range.start + done), &mut sums[done..]);
-        done += 1;
-    }
-    1
 }
 
 /// Where `ROWS` rows from `first` on start.

@@ -14,26 +14,44 @@ pub(crate) type Pair = [__m256; 2];
 
 /// A block format, read with AVX2.
 pub(crate) trait Avx2Format: Format {
-    /// The scales of a step, as [`Format::scale`].
+    /// The scales, as [`Format::scale`].
     ///
     /// # Safety
-    /// `record` points to a whole record, `step` is one of its, and the processor has AVX2 and F16C.
-    unsafe fn scales(record: *const u8, step: usize) -> Pair;
+    /// `record` points to a whole record, and the processor has AVX2 and F16C.
+    unsafe fn scales(record: *const u8) -> Pair;
 
-    /// The minima of a step, as [`Format::minimum`].
+    /// The multipliers of a step, as [`Format::multiplier`]: sixteen signed bytes.
+    ///
+    /// # Safety
+    /// As of [`Self::scales`], and `step` is one of the record's.
+    #[inline(always)]
+    unsafe fn multipliers(_record: *const u8, _step: usize) -> __m128i {
+        _mm_set1_epi8(1)
+    }
+
+    /// The minima, as [`Format::minimum`].
     ///
     /// # Safety
     /// As of [`Self::scales`].
     #[inline(always)]
-    unsafe fn minima(_record: *const u8, _step: usize) -> Pair {
+    unsafe fn minima(_record: *const u8) -> Pair {
         [_mm256_setzero_ps(); 2]
+    }
+
+    /// What minima are multiplied by in a step, as [`Format::lift`]: sixteen signed bytes.
+    ///
+    /// # Safety
+    /// As of [`Self::multipliers`].
+    #[inline(always)]
+    unsafe fn lifts(_record: *const u8, _step: usize) -> __m128i {
+        _mm_set1_epi8(1)
     }
 
     /// The codes of eight inputs of a step, of which `eighth` counts the eights: the first four inputs of lanes 0 to
     /// 7, of lanes 8 to 15, then the next four inputs of both.
     ///
     /// # Safety
-    /// As of [`Self::scales`], and `eighth` is below `STEP / 8`.
+    /// As of [`Self::multipliers`], and `eighth` is below `STEP / 8`.
     unsafe fn codes(record: *const u8, step: usize, eighth: usize) -> [__m256i; 4];
 }
 
@@ -42,12 +60,12 @@ macro_rules! of_32 {
     ($($name:ident $(minima at $minima:literal)? $(high at $high:literal)?, nibbles at $nibbles:literal;)*) => { $(
         impl Avx2Format for $name {
             #[inline(always)]
-            unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+            unsafe fn scales(record: *const u8) -> Pair {
                 halves(record)
             }
 
             $(#[inline(always)]
-            unsafe fn minima(record: *const u8, _step: usize) -> Pair {
+            unsafe fn minima(record: *const u8) -> Pair {
                 // The file has what is added.
                 let sign = _mm256_set1_ps(-0.0);
                 let [a, b] = halves(record.add($minima));
@@ -72,7 +90,7 @@ of_32! {
 
 impl Avx2Format for Q8_0 {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+    unsafe fn scales(record: *const u8) -> Pair {
         halves(record)
     }
 
@@ -85,13 +103,23 @@ impl Avx2Format for Q8_0 {
 
 impl Avx2Format for Q4K {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, step: usize) -> Pair {
-        times(halves(record), six_bits(record.add(64), step))
+    unsafe fn scales(record: *const u8) -> Pair {
+        halves(record)
     }
 
     #[inline(always)]
-    unsafe fn minima(record: *const u8, step: usize) -> Pair {
-        times(halves(record.add(32)), six_bits(record.add(160), step))
+    unsafe fn multipliers(record: *const u8, step: usize) -> __m128i {
+        six_bits(record.add(64), step)
+    }
+
+    #[inline(always)]
+    unsafe fn minima(record: *const u8) -> Pair {
+        halves(record.add(32))
+    }
+
+    #[inline(always)]
+    unsafe fn lifts(record: *const u8, step: usize) -> __m128i {
+        six_bits(record.add(160), step)
     }
 
     #[inline(always)]
@@ -102,13 +130,23 @@ impl Avx2Format for Q4K {
 
 impl Avx2Format for Q5K {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, step: usize) -> Pair {
-        Q4K::scales(record, step)
+    unsafe fn scales(record: *const u8) -> Pair {
+        Q4K::scales(record)
     }
 
     #[inline(always)]
-    unsafe fn minima(record: *const u8, step: usize) -> Pair {
-        Q4K::minima(record, step)
+    unsafe fn multipliers(record: *const u8, step: usize) -> __m128i {
+        Q4K::multipliers(record, step)
+    }
+
+    #[inline(always)]
+    unsafe fn minima(record: *const u8) -> Pair {
+        Q4K::minima(record)
+    }
+
+    #[inline(always)]
+    unsafe fn lifts(record: *const u8, step: usize) -> __m128i {
+        Q4K::lifts(record, step)
     }
 
     #[inline(always)]
@@ -120,11 +158,13 @@ impl Avx2Format for Q5K {
 
 impl Avx2Format for Q6K {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, step: usize) -> Pair {
-        let steps = _mm_loadu_si128(record.add(32 + 16 * step).cast());
-        let high = _mm_unpackhi_epi64(steps, steps);
-        let low = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(steps));
-        times(halves(record), [low, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(high))])
+    unsafe fn scales(record: *const u8) -> Pair {
+        halves(record)
+    }
+
+    #[inline(always)]
+    unsafe fn multipliers(record: *const u8, step: usize) -> __m128i {
+        _mm_loadu_si128(record.add(32 + 16 * step).cast())
     }
 
     #[inline(always)]
@@ -136,7 +176,7 @@ impl Avx2Format for Q6K {
 
 impl Avx2Format for Mxfp4 {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+    unsafe fn scales(record: *const u8) -> Pair {
         let exponents = _mm_loadu_si128(record.cast());
         let high = _mm_unpackhi_epi64(exponents, exponents);
         [half_powers(exponents), half_powers(high)]
@@ -150,7 +190,7 @@ impl Avx2Format for Mxfp4 {
 
 impl Avx2Format for Iq4Nl {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, _step: usize) -> Pair {
+    unsafe fn scales(record: *const u8) -> Pair {
         halves(record)
     }
 
@@ -162,10 +202,13 @@ impl Avx2Format for Iq4Nl {
 
 impl Avx2Format for Iq4Xs {
     #[inline(always)]
-    unsafe fn scales(record: *const u8, step: usize) -> Pair {
-        let offset = _mm256_set1_ps(32.0);
-        let [a, b] = six_bits(record.add(32), step);
-        times(halves(record), [_mm256_sub_ps(a, offset), _mm256_sub_ps(b, offset)])
+    unsafe fn scales(record: *const u8) -> Pair {
+        halves(record)
+    }
+
+    #[inline(always)]
+    unsafe fn multipliers(record: *const u8, step: usize) -> __m128i {
+        _mm_sub_epi8(six_bits(record.add(32), step), _mm_set1_epi8(32))
     }
 
     #[inline(always)]
@@ -183,11 +226,6 @@ unsafe fn bytes(place: *const u8) -> __m256i {
 #[inline(always)]
 unsafe fn halves(place: *const u8) -> Pair {
     [_mm256_cvtph_ps(_mm_loadu_si128(place.cast())), _mm256_cvtph_ps(_mm_loadu_si128(place.add(16).cast()))]
-}
-
-#[inline(always)]
-unsafe fn times(a: Pair, b: Pair) -> Pair {
-    [_mm256_mul_ps(a[0], b[0]), _mm256_mul_ps(a[1], b[1])]
 }
 
 /// The codes in 64 bytes of nibbles.
@@ -248,18 +286,16 @@ unsafe fn looked_up(codes: [__m256i; 4], values: *const u8) -> [__m256i; 4] {
 
 /// Numbers of six bits for sixteen lanes, as [`six_bit`].
 #[inline(always)]
-unsafe fn six_bits(lists: *const u8, group: usize) -> Pair {
+unsafe fn six_bits(lists: *const u8, group: usize) -> __m128i {
     let lists = lists.add(48 * (group / 4));
-    let numbers = match group % 4 {
+    match group % 4 {
         3 => {
             let second = _mm_slli_epi16::<2>(top_bits(lists.add(16)));
             let third = _mm_slli_epi16::<4>(top_bits(lists.add(32)));
             _mm_or_si128(top_bits(lists), _mm_or_si128(second, third))
         }
         index => _mm_and_si128(_mm_loadu_si128(lists.add(16 * index).cast()), _mm_set1_epi8(63)),
-    };
-    let high = _mm_unpackhi_epi64(numbers, numbers);
-    [_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(numbers)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high))]
+    }
 }
 
 /// The two bits above of sixteen bytes.

@@ -40,18 +40,13 @@ impl Projection {
 
     /// Rounds rows for this one.
     pub(crate) fn round(&self, cpu: &Cpu, rows: &mut Rows) {
-        rows.round(self.rounding, cpu);
+        rows.round(self.rounding, [self.matrix.layout()], cpu);
     }
 
-    /// Rounds rows for several that share them: once for those of blocks, once for those of bfloat16.
+    /// Rounds rows for several that share them.
     pub(super) fn round_for(cpu: &Cpu, rows: &mut Rows, projections: &[&Self]) {
-        let of_blocks = |rounding: &Rounding| matches!(rounding, Rounding::Bits16 | Rounding::Bits8);
-        let mut roundings = projections.iter().map(|projection| projection.rounding);
-        if let Some(rounding) = roundings.clone().find(of_blocks) {
-            rows.round(rounding, cpu);
-        }
-        if roundings.any(|rounding| rounding == Rounding::Bf16) {
-            rows.round(Rounding::Bf16, cpu);
+        for projection in projections {
+            projection.round(cpu, rows);
         }
     }
 

@@ -9,7 +9,7 @@ use super::{attention, floats};
 use crate::attention::{Numbers, PAGE_TOKENS, QUERIES};
 use crate::cpu::Cpu;
 use crate::packed::{LANES, Layout, PackedMatrix};
-use crate::product::{Sums, scalar};
+use crate::product::{MOST_TILES, Sums, scalar};
 use crate::rows::Rows;
 use crate::tier::Tier;
 
@@ -106,17 +106,24 @@ fn values_are_those_of_the_scalar_twin() {
     }
 }
 
-/// What a kernel makes of rows by a whole matrix: `[tiles][rows]`.
-fn all_tiles(matrix: &PackedMatrix, rows: &Rows, kernel: impl Fn(Range<usize>, &mut [Sums]) -> usize) -> Vec<Vec<u32>> {
+/// What a kernel makes of some rows by a whole matrix, a few tiles at a time: `[tiles][rows]`.
+fn all_tiles(matrix: &PackedMatrix, rows: Range<usize>, kernel: impl Fn(Range<usize>, &mut [Sums])) -> Vec<Sums> {
     let mut results = Vec::new();
-    let mut tile = 0;
-    while tile < matrix.tiles() {
-        let mut sums = vec![[f32::NAN; LANES]; 8.max(4 * rows.count())];
-        let done = kernel(tile..matrix.tiles(), &mut sums);
-        results.extend(sums.chunks_exact(rows.count()).take(done).map(|sums| bits(sums.as_flattened())));
-        tile += done;
+    for first in (0..matrix.tiles()).step_by(MOST_TILES) {
+        let tiles = first..matrix.tiles().min(first + MOST_TILES);
+        let mut sums = vec![[f32::NAN; LANES]; tiles.len() * rows.len()];
+        kernel(tiles, &mut sums);
+        results.extend(sums);
     }
     results
+}
+
+/// The same of a kernel that takes a tile.
+fn by_tiles(matrix: &PackedMatrix, rows: Range<usize>, kernel: impl Fn(&[u8], &mut [Sums])) -> Vec<Sums> {
+    let count = rows.len();
+    all_tiles(matrix, rows, |tiles, sums| {
+        tiles.zip(sums.chunks_exact_mut(count)).for_each(|(tile, sums)| kernel(matrix.tile(tile), sums));
+    })
 }
 
 /// A matrix of random floats.
@@ -147,15 +154,16 @@ fn products_with_floats_are_those_of_the_scalar_twin() {
         for (outputs, inputs, count) in FLOAT_SHAPES {
             let matrix = matrix_of(layout, outputs, inputs, &mut random, &cpu);
             let rows = rows_of(count, inputs, &mut random);
-            let found = all_tiles(&matrix, &rows, |tiles, sums| {
+            let found = all_tiles(&matrix, 0..count, |tiles, sums| {
                 // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix.
                 unsafe { floats::floats(&matrix, tiles, &rows, 0..count, sums) }
             });
-            let wanted = all_tiles(&matrix, &rows, |tiles, sums| {
-                scalar::floats(layout, matrix.tile(tiles.start), &rows, 0..count, sums);
-                1
-            });
-            assert!(found == wanted, "{layout:?} [{outputs}, {inputs}] with {count} rows");
+            let wanted = by_tiles(&matrix, 0..count, |tile, sums| scalar::floats(layout, tile, &rows, 0..count, sums));
+            assert_eq!(
+                bits(found.as_flattened()),
+                bits(wanted.as_flattened()),
+                "{layout:?} [{outputs}, {inputs}] with {count} rows"
+            );
         }
     }
 }
@@ -170,16 +178,10 @@ fn products_of_bfloat16_are_near_and_the_same_beside_any_neighbours() {
         let mut rows = rows_of(count, inputs, &mut random);
         rows.pair(&cpu);
         let sums_of = |range: Range<usize>| {
-            let (mut all, mut tile) = (Vec::new(), 0);
-            while tile < matrix.tiles() {
-                let mut sums = vec![[f32::NAN; LANES]; 8.max(range.len())];
-                let tiles = tile..matrix.tiles();
+            all_tiles(&matrix, range.clone(), |tiles, sums| {
                 // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix.
-                let done = unsafe { floats::bf16_pairs(&matrix, tiles, &rows, range.clone(), &mut sums) };
-                all.extend(sums.into_iter().take(done * range.len()));
-                tile += done;
-            }
-            all
+                unsafe { floats::bf16_pairs(&matrix, tiles, &rows, range.clone(), sums) }
+            })
         };
         let together = sums_of(0..count);
         let mut weights = vec![0.0; inputs];
