@@ -25,7 +25,11 @@ macro_rules! for_avx512_bf16 {
 }
 
 pub(crate) mod attention;
+pub(crate) mod blocks;
 #[cfg(test)]
 mod emulated;
 pub(crate) mod floats;
+mod formats;
+mod many;
+mod single;
 mod weights;

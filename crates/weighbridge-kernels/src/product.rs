@@ -171,7 +171,10 @@ fn tiles_of_rows(
             match tier {
                 // SAFETY: a `Cpu` has a tier that its processor has.
                 #[cfg(target_arch = "x86_64")]
-                Tier::Avx2 | Tier::Avx512 => unsafe { avx2::blocks::<$format>(matrix, tiles, rows, range, sums) },
+                Tier::Avx2 => unsafe { avx2::blocks::<$format>(matrix, tiles, rows, range, sums) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => unsafe { avx512::blocks::blocks::<$format>(matrix, tiles, rows, range, sums) },
                 _ => plain(sums, &|tile, sums| scalar::blocks::<$format>(tile, rows, range.clone(), sums)),
             }
         };

@@ -15,8 +15,20 @@ macro_rules! for_avx512_bf16 {
 #[path = "attention.rs"]
 mod attention;
 #[expect(clippy::duplicate_mod, reason = "as above")]
+#[path = "blocks.rs"]
+mod blocks;
+#[expect(clippy::duplicate_mod, reason = "as above")]
 #[path = "floats.rs"]
 mod floats;
+#[expect(clippy::duplicate_mod, reason = "as above")]
+#[path = "formats.rs"]
+mod formats;
+#[expect(clippy::duplicate_mod, reason = "as above")]
+#[path = "many.rs"]
+mod many;
+#[expect(clippy::duplicate_mod, reason = "as above")]
+#[path = "single.rs"]
+mod single;
 #[expect(clippy::duplicate_mod, reason = "as above")]
 #[path = "weights.rs"]
 mod weights;

@@ -10,7 +10,7 @@ use crate::packed::{LANES, Layout};
 use crate::rows::{GROUP, HALF, Row, Rows};
 
 /// The sums of some rows for a tile of a block format.
-pub(super) fn blocks<F: Format>(tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
+pub(crate) fn blocks<F: Format>(tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
     for (row, sums) in range.zip(sums) {
         let row = rows.rounded(row, F::INPUTS);
         *sums = [0.0; LANES];

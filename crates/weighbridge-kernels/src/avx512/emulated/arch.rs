@@ -11,6 +11,7 @@ use half::f16;
 
 pub(crate) use self::lanes::Register;
 
+pub(crate) type __m128i = Register<16>;
 pub(crate) type __m256i = Register<32>;
 pub(crate) type __m512 = Register<64>;
 pub(crate) type __m512i = Register<64>;
@@ -28,6 +29,11 @@ pub(crate) fn _mm_prefetch<const HINT: i32>(_place: *const i8) {}
 
 // Loads and stores.
 
+pub(crate) unsafe fn _mm_loadu_si128(place: *const __m128i) -> __m128i {
+    // SAFETY: the caller promises 16 bytes.
+    unsafe { Register::read(place.cast()) }
+}
+
 pub(crate) unsafe fn _mm256_loadu_si256(place: *const __m256i) -> __m256i {
     // SAFETY: the caller promises 32 bytes.
     unsafe { Register::read(place.cast()) }
@@ -41,6 +47,18 @@ pub(crate) unsafe fn _mm512_loadu_ps(place: *const f32) -> __m512 {
 pub(crate) unsafe fn _mm512_loadu_si512(place: *const __m512i) -> __m512i {
     // SAFETY: the caller promises 64 bytes.
     unsafe { Register::read(place.cast()) }
+}
+
+pub(crate) unsafe fn _mm512_load_si512(place: *const __m512i) -> __m512i {
+    assert!(place.is_aligned(), "this one faults where it is not aligned");
+    // SAFETY: the caller promises 64 bytes.
+    unsafe { Register::read(place.cast()) }
+}
+
+pub(crate) unsafe fn _mm512_store_si512(place: *mut __m512i, a: __m512i) {
+    assert!(place.is_aligned(), "this one faults where it is not aligned");
+    // SAFETY: the caller promises 64 bytes.
+    unsafe { a.write(place.cast()) }
 }
 
 pub(crate) unsafe fn _mm512_storeu_ps(place: *mut f32, a: __m512) {
@@ -71,6 +89,14 @@ pub(crate) fn _mm512_setzero_ps() -> __m512 {
     Register::of(|_| 0_u8)
 }
 
+pub(crate) fn _mm512_setzero_si512() -> __m512i {
+    _mm512_setzero_ps()
+}
+
+pub(crate) fn _mm512_set1_epi8(x: i8) -> __m512i {
+    Register::of(|_| x)
+}
+
 pub(crate) fn _mm512_set1_ps(x: f32) -> __m512 {
     Register::of(|_| x)
 }
@@ -87,6 +113,22 @@ pub(crate) fn _mm512_castsi512_ps(a: __m512i) -> __m512 {
 
 pub(crate) fn _mm512_add_ps(a: __m512, b: __m512) -> __m512 {
     Register::of(|at| a.lane::<f32>(at) + b.lane::<f32>(at))
+}
+
+pub(crate) fn _mm512_mul_ps(a: __m512, b: __m512) -> __m512 {
+    Register::of(|at| a.lane::<f32>(at) * b.lane::<f32>(at))
+}
+
+pub(crate) fn _mm512_xor_ps(a: __m512, b: __m512) -> __m512 {
+    _mm512_xor_si512(a, b)
+}
+
+pub(crate) fn _mm512_fnmadd_ps(a: __m512, b: __m512, c: __m512) -> __m512 {
+    Register::of(|at| (-a.lane::<f32>(at)).mul_add(b.lane(at), c.lane(at)))
+}
+
+pub(crate) fn _mm512_cvtepi32_ps(a: __m512i) -> __m512 {
+    Register::of(|at| a.lane::<i32>(at) as f32)
 }
 
 pub(crate) fn _mm512_fmadd_ps(a: __m512, b: __m512, c: __m512) -> __m512 {
@@ -118,4 +160,84 @@ pub(crate) fn _mm512_and_si512(a: __m512i, b: __m512i) -> __m512i {
 
 pub(crate) fn _mm512_slli_epi32<const BITS: u32>(a: __m512i) -> __m512i {
     Register::of(|at| a.lane::<u32>(at).checked_shl(BITS).unwrap_or(0))
+}
+
+pub(crate) fn _mm512_or_si512(a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u8>(at) | b.lane::<u8>(at))
+}
+
+pub(crate) fn _mm512_xor_si512(a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u8>(at) ^ b.lane::<u8>(at))
+}
+
+pub(crate) fn _mm512_srli_epi16<const BITS: u32>(a: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u16>(at).checked_shr(BITS).unwrap_or(0))
+}
+
+pub(crate) fn _mm512_srli_epi32<const BITS: u32>(a: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u32>(at).checked_shr(BITS).unwrap_or(0))
+}
+
+pub(crate) fn _mm512_rorv_epi32(a: __m512i, by: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<u32>(at).rotate_right(by.lane::<u32>(at) % 32))
+}
+
+/// Lanes that are not of the mask are those of `other`.
+pub(crate) fn _mm512_mask_sllv_epi32(other: __m512i, mask: __mmask16, a: __m512i, by: __m512i) -> __m512i {
+    Register::of(|at| match mask >> at & 1 {
+        1 => a.lane::<u32>(at).checked_shl(by.lane(at)).unwrap_or(0),
+        _ => other.lane(at),
+    })
+}
+
+pub(crate) fn _mm512_cmpgt_epi32_mask(a: __m512i, b: __m512i) -> __mmask16 {
+    (0..16).map(|at| u16::from(a.lane::<i32>(at) > b.lane(at)) << at).sum()
+}
+
+pub(crate) fn _mm512_add_epi32(a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<i32>(at).wrapping_add(b.lane(at)))
+}
+
+pub(crate) fn _mm512_sub_epi32(a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<i32>(at).wrapping_sub(b.lane(at)))
+}
+
+pub(crate) fn _mm512_mullo_epi32(a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| a.lane::<i32>(at).wrapping_mul(b.lane(at)))
+}
+
+pub(crate) fn _mm512_cvtepu8_epi32(a: __m128i) -> __m512i {
+    Register::of(|at| i32::from(a.lane::<u8>(at)))
+}
+
+pub(crate) fn _mm512_cvtepi8_epi32(a: __m128i) -> __m512i {
+    Register::of(|at| i32::from(a.lane::<i8>(at)))
+}
+
+pub(crate) fn _mm512_broadcast_i32x4(a: __m128i) -> __m512i {
+    Register::of(|at| a.lane::<u8>(at % 16))
+}
+
+/// Within each sixteen bytes.
+pub(crate) fn _mm512_shuffle_epi8(a: __m512i, index: __m512i) -> __m512i {
+    Register::of(|at| match index.lane::<u8>(at) {
+        0x80.. => 0,
+        from => a.lane::<u8>(at / 16 * 16 + usize::from(from % 16)),
+    })
+}
+
+/// Bytes of `a` have no sign, those of `b` have one; nothing saturates.
+pub(crate) fn _mm512_dpbusd_epi32(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| {
+        let product = |byte| i32::from(a.lane::<u8>(byte)) * i32::from(b.lane::<i8>(byte));
+        (4 * at..4 * at + 4).map(product).fold(sum.lane(at), i32::wrapping_add)
+    })
+}
+
+/// Words of both have signs; nothing saturates.
+pub(crate) fn _mm512_dpwssd_epi32(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+    Register::of(|at| {
+        let product = |word| i32::from(a.lane::<i16>(word)) * i32::from(b.lane::<i16>(word));
+        (2 * at..2 * at + 2).map(product).fold(sum.lane(at), i32::wrapping_add)
+    })
 }

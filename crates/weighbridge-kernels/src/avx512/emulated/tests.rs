@@ -5,12 +5,14 @@ use std::ops::Range;
 use half::{bf16, f16};
 
 use super::arch::Register;
-use super::{attention, floats};
+use super::formats::Avx512Format;
+use super::{attention, blocks, floats};
 use crate::attention::{Numbers, PAGE_TOKENS, QUERIES};
 use crate::cpu::Cpu;
+use crate::formats;
 use crate::packed::{LANES, Layout, PackedMatrix};
 use crate::product::{MOST_TILES, Sums, scalar};
-use crate::rows::Rows;
+use crate::rows::{Rounding, Rows};
 use crate::tier::Tier;
 
 /// Numbers that look random and are the same each time (Marsaglia's xorshift).
@@ -197,5 +199,96 @@ fn products_of_bfloat16_are_near_and_the_same_beside_any_neighbours() {
                 }
             }
         }
+    }
+}
+
+/// Blocks of random codes with scales that are numbers.
+fn random_blocks(layout: Layout, count: usize, random: &mut Random) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..count * layout.block_bytes()).map(|_| random.next() as u8).collect();
+    let halves: &[usize] = match layout {
+        Layout::Mxfp4 => &[],
+        Layout::Q4_1 | Layout::Q5_1 | Layout::Q4K | Layout::Q5K => &[0, 2],
+        Layout::Q6K => &[208],
+        _ => &[0],
+    };
+    for block in bytes.chunks_exact_mut(layout.block_bytes()) {
+        if layout == Layout::Mxfp4 {
+            // Powers of two around one; now and then those that are subnormal.
+            block[0] = if block[0] < 8 { block[0] % 3 } else { 120 + block[0] % 12 };
+        }
+        for &at in halves {
+            block[at..at + 2].copy_from_slice(&f16::from_f32(random.number() * 0.1).to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// Holds the products of a format against the scalar twin, with both roundings.
+fn check_blocks<F: Avx512Format>(layout: Layout, outputs: usize, inputs: usize, bytes: &[u8], x: &[f32]) {
+    let cpu = Cpu::new(1, Some(Tier::Scalar)).expect("every machine has it");
+    let matrix = PackedMatrix::pack(layout, outputs, inputs, bytes, &cpu).expect("sizes fit");
+    let count = x.len() / inputs;
+    for rounding in [Rounding::Bits16, Rounding::Bits8] {
+        let mut rows = Rows::new();
+        rows.prepare(count, inputs).copy_from_slice(x);
+        rows.round(rounding, [layout], &cpu);
+        let found = all_tiles(&matrix, 0..count, |tiles, sums| {
+            // SAFETY: emulated instructions ask for nothing; rows are as wide as the matrix and rounded for it.
+            unsafe { blocks::blocks::<F>(&matrix, tiles, &rows, 0..count, sums) }
+        });
+        let wanted = by_tiles(&matrix, 0..count, |tile, sums| scalar::blocks::<F>(tile, &rows, 0..count, sums));
+        let what = format!("{layout:?} [{outputs}, {inputs}] with {count} rows, {rounding:?}");
+        assert_eq!(bits(found.as_flattened()), bits(wanted.as_flattened()), "{what}");
+    }
+}
+
+/// Calls `check_blocks` for every block format.
+macro_rules! for_formats {
+    (|$layout:ident| $arguments:expr) => {
+        for_formats!(@ |$layout| $arguments; Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q4K Q5K Q6K Mxfp4 Iq4Nl Iq4Xs)
+    };
+    (@ |$layout:ident| $arguments:expr; $($format:ident)*) => { $({
+        let $layout = Layout::$format;
+        let (outputs, inputs, bytes, x) = $arguments;
+        check_blocks::<formats::$format>($layout, outputs, inputs, &bytes, &x);
+    })* };
+}
+
+#[test]
+fn products_with_blocks_are_those_of_the_scalar_twin() {
+    let mut random = Random::new("blocks");
+    for (outputs, blocks, count) in
+        [(1, 1, 1), (15, 1, 2), (16, 2, 3), (17, 3, 5), (70, 2, 9), (33, 9, 7), (40, 11, 17), (32, 2, 64)]
+    {
+        for_formats!(|layout| {
+            // A few hundred inputs say as much of large blocks as thousands do.
+            let inputs = layout.block() * if layout.block() == 256 { blocks.min(3) } else { blocks };
+            let bytes = random_blocks(layout, outputs * inputs / layout.block(), &mut random);
+            (outputs, inputs, bytes, random.numbers(count * inputs))
+        });
+    }
+}
+
+#[test]
+fn the_largest_codes_and_activations_overflow_nothing() {
+    for byte in [0xff, 0x7f, 0x80] {
+        for_formats!(|layout| {
+            let inputs = 512;
+            let mut bytes = vec![byte; 16 * inputs / layout.block() * layout.block_bytes()];
+            for block in bytes.chunks_exact_mut(layout.block_bytes()) {
+                let scale = f16::from_f32(0.5).to_le_bytes();
+                match layout {
+                    Layout::Mxfp4 => block[0] = 127,
+                    Layout::Q6K => block[208..].copy_from_slice(&scale),
+                    Layout::Q4_1 | Layout::Q5_1 | Layout::Q4K | Layout::Q5K => {
+                        block[..2].copy_from_slice(&scale);
+                        block[2..4].copy_from_slice(&scale);
+                    }
+                    _ => block[..2].copy_from_slice(&scale),
+                }
+            }
+            let x: Vec<f32> = (0..5 * inputs).map(|at| [1.0, -1.0, 0.999][at / inputs % 3]).collect();
+            (16, inputs, bytes, x)
+        });
     }
 }

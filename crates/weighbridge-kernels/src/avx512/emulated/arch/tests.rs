@@ -44,7 +44,49 @@ fn an_instruction_does_to_each_half_what_its_sibling_does() {
     same!(_mm512_fmadd_ps, _mm256_fmadd_ps, (a: __m256, b: __m256, c: __m256) -> __m256);
     same!(_mm512_cvtph_ps, _mm256_cvtph_ps, (a: __m128i) -> __m256);
     same!(_mm512_and_si512, _mm256_and_si256, (a: __m256i, b: __m256i) -> __m256i);
+    same!(_mm512_mul_ps, _mm256_mul_ps, (a: __m256, b: __m256) -> __m256);
+    same!(_mm512_xor_ps, _mm256_xor_ps, (a: __m256, b: __m256) -> __m256);
+    same!(_mm512_fnmadd_ps, _mm256_fnmadd_ps, (a: __m256, b: __m256, c: __m256) -> __m256);
+    same!(_mm512_cvtepi32_ps, _mm256_cvtepi32_ps, (a: __m256i) -> __m256);
+    same!(_mm512_or_si512, _mm256_or_si256, (a: __m256i, b: __m256i) -> __m256i);
+    same!(_mm512_xor_si512, _mm256_xor_si256, (a: __m256i, b: __m256i) -> __m256i);
     same!(_mm512_slli_epi32::<16>, _mm256_slli_epi32, (a: __m256i) -> __m256i);
+    same!(_mm512_srli_epi16::<4>, _mm256_srli_epi16, (a: __m256i) -> __m256i);
+    same!(_mm512_srli_epi32::<6>, _mm256_srli_epi32, (a: __m256i) -> __m256i);
+    same!(_mm512_add_epi32, _mm256_add_epi32, (a: __m256i, b: __m256i) -> __m256i);
+    same!(_mm512_sub_epi32, _mm256_sub_epi32, (a: __m256i, b: __m256i) -> __m256i);
+    same!(_mm512_mullo_epi32, _mm256_mullo_epi32, (a: __m256i, b: __m256i) -> __m256i);
+    same!(_mm512_shuffle_epi8, _mm256_shuffle_epi8, (a: __m256i, b: __m256i) -> __m256i);
+}
+
+#[test]
+fn an_instruction_without_a_sibling_follows_its_formula() {
+    let mut random = Random::new("formulas");
+    for round in 0..400 {
+        let [a, b, c]: [__m512i; 3] = std::array::from_fn(|_| random.register(round));
+        let bytes: __m128i = random.register(round);
+        let small: __m512i = Register::of(|at| b.lane::<u32>(at) % 40);
+        let (fours, words) = (_mm512_dpbusd_epi32(a, b, c), _mm512_dpwssd_epi32(a, b, c));
+        let (turned, spread) = (_mm512_rorv_epi32(a, small), _mm512_broadcast_i32x4(bytes));
+        let (with_sign, without) = (_mm512_cvtepi8_epi32(bytes), _mm512_cvtepu8_epi32(bytes));
+        let (mask, shifted) = (_mm512_cmpgt_epi32_mask(a, b), _mm512_mask_sllv_epi32(a, 0b1010, c, small));
+        for at in 0..16 {
+            let of_bytes: i64 = (0..4).map(|j| i64::from(b.0[4 * at + j]) * i64::from(c.0[4 * at + j] as i8)).sum();
+            assert_eq!(fours.lane::<i32>(at), (i64::from(a.lane::<i32>(at)) + of_bytes) as i32);
+            let word =
+                |it: __m512i, j: usize| i64::from(i16::from_le_bytes([it.0[4 * at + 2 * j], it.0[4 * at + 2 * j + 1]]));
+            let of_words: i64 = (0..2).map(|j| word(b, j) * word(c, j)).sum();
+            assert_eq!(words.lane::<i32>(at), (i64::from(a.lane::<i32>(at)) + of_words) as i32);
+            let (number, by) = (a.lane::<u32>(at), small.lane::<u32>(at) % 32);
+            assert_eq!(turned.lane::<u32>(at), ((u64::from(number) << 32 | u64::from(number)) >> by) as u32);
+            assert_eq!(spread.lane::<u32>(at), bytes.lane::<u32>(at % 4));
+            assert_eq!(with_sign.lane::<i32>(at), i32::from(bytes.0[at] as i8));
+            assert_eq!(without.lane::<i32>(at), i32::from(bytes.0[at]));
+            assert_eq!(mask >> at & 1 == 1, a.lane::<i32>(at) > b.lane::<i32>(at));
+            let wide = u64::from(c.lane::<u32>(at)) << small.lane::<u32>(at);
+            assert_eq!(shifted.lane::<u32>(at), if at == 1 || at == 3 { wide as u32 } else { number });
+        }
+    }
 }
 
 #[test]
