@@ -41,20 +41,25 @@ unsafe fn products_of<F: Avx512Format, const PLANES: usize>(
     let mut signed = _mm512_setzero_ps();
     let mut totals = [_mm512_setzero_si512(); PLANES];
     for step in 0..F::INPUTS / F::STEP {
+        ask_ahead::<F>(record, step);
         let start = index * F::INPUTS + step * F::STEP;
-        let mut sums = [_mm512_setzero_si512(); PLANES];
+        // Two sums, so that the products of one need not wait for those of the other.
+        let mut halves = [[_mm512_setzero_si512(); 2]; PLANES];
         for plane in 0..PLANES {
-            sums[plane] = start_of_step::<F>(row, plane, index, step);
+            halves[plane][0] = start_of_step::<F>(row, plane, index, step);
         }
         for eighth in 0..F::STEP / 8 {
-            ask_ahead::<F>(record, step * F::STEP / 8 + eighth);
             let codes = F::codes(record, step, eighth);
             for four in 0..2 {
                 for plane in 0..PLANES {
                     let x = four_bytes(row.planes[plane].add(start + 8 * eighth + 4 * four));
-                    sums[plane] = _mm512_dpbusd_epi32(sums[plane], codes[four], x);
+                    halves[plane][four] = _mm512_dpbusd_epi32(halves[plane][four], codes[four], x);
                 }
             }
+        }
+        let mut sums = [_mm512_setzero_si512(); PLANES];
+        for plane in 0..PLANES {
+            sums[plane] = _mm512_add_epi32(halves[plane][0], halves[plane][1]);
         }
         if F::SIGNED {
             signed = add_signed::<F, PLANES>(signed, sums, _mm512_cvtepi32_ps(F::multipliers(record, step)));
@@ -70,13 +75,11 @@ unsafe fn products_of<F: Avx512Format, const PLANES: usize>(
     if F::SIGNED { signed } else { together(totals) }
 }
 
-/// Asks for the lines that stand behind those of the same eight inputs.
+/// Asks for the lines that stand behind those of a step.
 #[inline(always)]
-unsafe fn ask_ahead<F: Avx512Format>(record: *const u8, eighth: usize) {
-    let bytes = F::BYTES / (F::INPUTS / 8);
-    let ahead = record.wrapping_add(AHEAD + bytes * eighth);
-    _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-    if bytes > 64 {
-        _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64).cast());
+unsafe fn ask_ahead<F: Avx512Format>(record: *const u8, step: usize) {
+    let bytes = F::BYTES * F::STEP / F::INPUTS;
+    for line in 0..bytes.div_ceil(64) {
+        _mm_prefetch::<_MM_HINT_T0>(record.wrapping_add(AHEAD + step * bytes + 64 * line).cast());
     }
 }
