@@ -120,8 +120,14 @@ fn check(layout: Layout, outputs: usize, inputs: usize, count: usize) {
         if rounding == Rounding::Bf16 && cpu.tier().has_bf16() {
             continue;
         }
-        let plain = Cpu::new(1, Some(Tier::Scalar)).expect("it is available");
-        assert_eq!(bits(&product(&plain, &matrix, &x, count, rounding)), bits(&found), "{what} plain, {rounding:?}");
+        for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+            let other = Cpu::new(1, Some(tier)).expect("it is available");
+            assert_eq!(
+                bits(&product(&other, &matrix, &x, count, rounding)),
+                bits(&found),
+                "{what} {tier}, {rounding:?}"
+            );
+        }
     }
 }
 
