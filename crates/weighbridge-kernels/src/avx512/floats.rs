@@ -13,8 +13,8 @@ use crate::rows::Rows;
 /// Bytes ahead of the weights being read that are asked for, so that they are there in time.
 const AHEAD: usize = 2048;
 
-/// The sums of some rows for tiles of floats: four tiles with one or two rows, so that there are sums enough to wait
-/// for, one tile with more. The sums of a tile stand together, one for each row.
+/// The sums of some rows for tiles of floats: up to four tiles with one or two rows, so that there are sums enough to
+/// wait for, one tile with more. The sums of a tile stand together, one for each row.
 ///
 /// # Safety
 /// The processor has the tier's instructions; rows are as wide as the matrix; `tiles` are of it and four at most;
@@ -70,11 +70,15 @@ unsafe fn passes<W: Weights>(
     sums: &mut [Sums],
 ) {
     let (inputs, count) = (rows.width(), range.len());
-    if count <= 2 && tiles.len() == 4 {
-        let tiles: [*const u8; 4] = array::from_fn(|tile| matrix.tile(tiles.start + tile).as_ptr());
-        match count {
-            1 => pass::<W, 1, 4>(tiles, inputs, starts::<W, 1>(rows, range.start), sums),
-            _ => pass::<W, 2, 4>(tiles, inputs, starts::<W, 2>(rows, range.start), sums),
+    if count <= 2 {
+        let mut done = 0;
+        while done < tiles.len() {
+            let (first, sums) = (tiles.start + done, &mut sums[done * count..]);
+            done += match tiles.len() - done {
+                4.. => few_rows::<W, 4>(matrix, first, rows, range.clone(), sums),
+                2.. => few_rows::<W, 2>(matrix, first, rows, range.clone(), sums),
+                _ => few_rows::<W, 1>(matrix, first, rows, range.clone(), sums),
+            };
         }
         return;
     }
@@ -94,6 +98,23 @@ unsafe fn passes<W: Weights>(
             done += 1;
         }
     }
+}
+
+/// One or two rows by a few tiles; gives how many.
+#[inline(always)]
+unsafe fn few_rows<W: Weights, const TILES: usize>(
+    matrix: &PackedMatrix,
+    first: usize,
+    rows: &Rows,
+    range: Range<usize>,
+    sums: &mut [Sums],
+) -> usize {
+    let tiles: [*const u8; TILES] = array::from_fn(|tile| matrix.tile(first + tile).as_ptr());
+    match range.len() {
+        1 => pass::<W, 1, TILES>(tiles, rows.width(), starts::<W, 1>(rows, range.start), sums),
+        _ => pass::<W, 2, TILES>(tiles, rows.width(), starts::<W, 2>(rows, range.start), sums),
+    }
+    TILES
 }
 
 /// Where `ROWS` rows from `first` on start.

@@ -145,8 +145,17 @@ fn rows_of(count: usize, inputs: usize, random: &mut Random) -> Rows {
     rows
 }
 
-const FLOAT_SHAPES: [(usize, usize, usize); 7] =
-    [(1, 2, 1), (15, 34, 2), (16, 68, 3), (70, 300, 1), (80, 40, 2), (33, 514, 31), (16, 40, 200)];
+const FLOAT_SHAPES: [(usize, usize, usize); 9] = [
+    (1, 2, 1),
+    (15, 34, 2),
+    (16, 68, 3),
+    (40, 34, 1),
+    (33, 66, 2),
+    (70, 300, 1),
+    (80, 40, 2),
+    (33, 514, 31),
+    (16, 40, 200),
+];
 
 #[test]
 fn products_with_floats_are_those_of_the_scalar_twin() {
