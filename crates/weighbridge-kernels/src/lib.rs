@@ -8,9 +8,11 @@
 //! - [`vector`]: what is done with rows between products.
 //!
 //! This crate knows no tensors. It alone may write `unsafe`. Every kernel has a scalar twin, and all tiers agree to the
-//! last bit.
+//! last bit, but in products of bfloat16 with itself.
 
 mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod cpu;
 mod formats;
 mod limits;

@@ -1,11 +1,18 @@
 //! What this machine can do at most: the yardsticks that every measurement is held against.
 
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 use std::hint::black_box;
 use std::time::Instant;
 
+#[cfg(not(target_arch = "x86_64"))]
+use none::{bf16, f32_fused, int8};
+#[cfg(target_arch = "x86_64")]
+use x86::{bf16, f32_fused, int8};
+
 use crate::cpu::Cpu;
 use crate::packed::Shared;
-use crate::tier::Tier;
 
 /// Rounds of each measurement, of which the best counts: others run on this machine too.
 const ROUNDS: usize = 5;
@@ -25,6 +32,8 @@ pub struct Limits {
     pub int8_products_per_s: f64,
     /// Fused products of float32 a second; 0 on a tier without such instructions.
     pub f32_products_per_s: f64,
+    /// Products of bfloat16 a second, added in float32; 0 on a tier without such instructions.
+    pub bf16_products_per_s: f64,
 }
 
 impl Limits {
@@ -32,8 +41,9 @@ impl Limits {
     pub fn measure(cpu: &Cpu) -> Self {
         Self {
             memory_bytes_per_s: memory(cpu),
-            int8_products_per_s: arithmetic(cpu, int8_lanes(cpu.tier()), int8),
-            f32_products_per_s: arithmetic(cpu, f32_lanes(cpu.tier()), f32_fused),
+            int8_products_per_s: arithmetic(cpu, int8(cpu.tier())),
+            f32_products_per_s: arithmetic(cpu, f32_fused(cpu.tier())),
+            bf16_products_per_s: arithmetic(cpu, bf16(cpu.tier())),
         }
     }
 }
@@ -67,13 +77,19 @@ fn sum(numbers: &[u64]) -> u64 {
     lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
-/// Products a second of a kernel with so many lanes.
-fn arithmetic(cpu: &Cpu, lanes: u64, kernel: fn()) -> f64 {
-    if lanes == 0 {
-        return 0.0;
-    }
+/// An instruction that is repeated [`REPETITIONS`] times on each of [`REGISTERS`].
+#[derive(Clone, Copy)]
+struct Repeated {
+    /// Products that it makes.
+    products: u64,
+    kernel: fn(),
+}
+
+/// Products a second of an instruction, if there is one.
+fn arithmetic(cpu: &Cpu, repeated: Option<Repeated>) -> f64 {
+    let Some(Repeated { products, kernel }) = repeated else { return 0.0 };
     let threads = cpu.pool().threads();
-    let products = lanes * REPETITIONS * REGISTERS as u64 * threads as u64;
+    let products = products * REPETITIONS * REGISTERS as u64 * threads as u64;
     best(products as f64, || cpu.pool().run(threads, |_| kernel()))
 }
 
@@ -85,65 +101,15 @@ fn best(amount: f64, work: impl Fn()) -> f64 {
     };
     amount / (0..ROUNDS).map(|_| time()).fold(f64::INFINITY, f64::min)
 }
-
-fn int8_lanes(tier: Tier) -> u64 {
-    if tier == Tier::Avx2 { 32 } else { 0 }
-}
-
-fn f32_lanes(tier: Tier) -> u64 {
-    if tier == Tier::Avx2 { 8 } else { 0 }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn int8() {
-    // SAFETY: called for the tier that has these instructions alone.
-    unsafe { avx2::int8() }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn f32_fused() {
-    // SAFETY: as above.
-    unsafe { avx2::f32_fused() }
-}
-
 #[cfg(not(target_arch = "x86_64"))]
-fn int8() {}
+mod none {
+    use super::Repeated;
+    use crate::tier::Tier;
 
-#[cfg(not(target_arch = "x86_64"))]
-fn f32_fused() {}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    use super::{REGISTERS, REPETITIONS};
-
-    /// # Safety
-    /// The processor has AVX2.
-    #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn int8() {
-        let by = black_box(_mm256_set1_epi8(3));
-        let mut registers = black_box([_mm256_set1_epi8(5); REGISTERS]);
-        for _ in 0..REPETITIONS {
-            for register in &mut registers {
-                *register = _mm256_maddubs_epi16(*register, by);
-            }
-        }
-        black_box(registers);
+    pub(super) fn int8(_tier: Tier) -> Option<Repeated> {
+        None
     }
 
-    /// # Safety
-    /// The processor has AVX2 and FMA.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn f32_fused() {
-        let by = black_box(_mm256_set1_ps(0.5));
-        let mut registers = black_box([_mm256_set1_ps(1.0); REGISTERS]);
-        for _ in 0..REPETITIONS {
-            for register in &mut registers {
-                *register = _mm256_fmadd_ps(*register, by, by);
-            }
-        }
-        black_box(registers);
-    }
+    pub(super) use int8 as f32_fused;
+    pub(super) use int8 as bf16;
 }

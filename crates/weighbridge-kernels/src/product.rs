@@ -7,11 +7,13 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
-mod scalar;
+pub(crate) mod scalar;
 
 use std::cell::Cell;
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use crate::avx512;
 use crate::cpu::Cpu;
 use crate::formats::{Iq4Nl, Iq4Xs, Mxfp4, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use crate::lists::emptied;
@@ -228,6 +230,9 @@ fn tiles_of_rows(
                 // SAFETY: a `Cpu` has a tier that its processor has.
                 #[cfg(target_arch = "x86_64")]
                 Tier::Avx2 => unsafe { avx2::blocks::<$format>(matrix, tiles, rows, range, sums) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => unsafe { avx512::blocks::blocks::<$format>(matrix, tiles, rows, range, sums) },
                 _ => plain(sums, &|tile, sums| scalar::blocks::<$format>(tile, rows, range.clone(), sums)),
             }
         };
@@ -238,6 +243,14 @@ fn tiles_of_rows(
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: as above.
                 Tier::Avx2 => unsafe { avx2::floats(matrix, tiles, rows, range, sums) },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Tier::Avx512 if matrix.layout() == Layout::Bf16 && rows.has_pairs() => unsafe {
+                    avx512::floats::bf16_pairs(matrix, tiles, rows, range, sums)
+                },
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: as above.
+                Tier::Avx512 => unsafe { avx512::floats::floats(matrix, tiles, rows, range, sums) },
                 _ => plain(sums, &|tile, sums| scalar::floats(matrix.layout(), tile, rows, range.clone(), sums)),
             }
         }

@@ -24,6 +24,8 @@ pub enum Rounding {
     Bits16,
     /// To eight bits.
     Bits8,
+    /// To bfloat16: for [`Layout::Bf16`](crate::Layout), where the tier multiplies it; others take them as they are.
+    Bf16,
 }
 
 /// What rows are rounded for: the matrices that meet them.
@@ -35,6 +37,8 @@ pub struct Needs {
     short: Option<bool>,
     /// The same of long ones.
     long: Option<bool>,
+    /// Whether there are matrices of bfloat16 that are multiplied as such.
+    pairs: bool,
 }
 
 impl Needs {
@@ -44,12 +48,13 @@ impl Needs {
             Rounding::Bits8 => 8,
             Rounding::Bits16 => 16,
             Rounding::None => return Self::default(),
+            Rounding::Bf16 => return Self { pairs: layout == Layout::Bf16, ..Self::default() },
         };
         let whole = Some(layout.has_signed_codes());
         match layout {
             _ if layout.is_float() => Self::default(),
-            _ if layout.block() == LONG_GROUP => Self { bits, short: None, long: whole },
-            _ => Self { bits, short: whole, long: None },
+            _ if layout.block() == LONG_GROUP => Self { bits, long: whole, ..Self::default() },
+            _ => Self { bits, short: whole, ..Self::default() },
         }
     }
 
@@ -57,7 +62,12 @@ impl Needs {
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         // `None` is less than any.
-        Self { bits: self.bits.max(other.bits), short: self.short.max(other.short), long: self.long.max(other.long) }
+        Self {
+            bits: self.bits.max(other.bits),
+            short: self.short.max(other.short),
+            long: self.long.max(other.long),
+            pairs: self.pairs || other.pairs,
+        }
     }
 }
 
@@ -70,6 +80,9 @@ pub struct Rows {
     pub(crate) plain: Vec<f32>,
     short: Rounded,
     long: Rounded,
+    /// Rounded to bfloat16, two to a number, the first below: `[count, width / 2]`.
+    pairs: Vec<u32>,
+    has_pairs: bool,
 }
 
 /// Rows rounded in groups of one length.
@@ -176,6 +189,7 @@ impl Rows {
     /// Room for `count` rows of `width` numbers, to be written as they are, before [`Self::round`].
     pub fn prepare(&mut self, count: usize, width: usize) -> &mut [f32] {
         (self.count, self.width, self.short.bits, self.long.bits) = (count, width, 0, 0);
+        self.has_pairs = false;
         self.plain.resize(count * width, 0.0);
         &mut self.plain
     }
@@ -193,6 +207,7 @@ impl Rows {
         if needs.short.is_some() || needs.long.is_some() {
             self.write_and_round(cpu, needs, |_, _| ());
         }
+        self.pair_for(needs, cpu);
     }
 
     /// Writes `count` rows of `width` numbers, each by a call of `write`, and rounds each in the task that wrote it, while
@@ -209,6 +224,7 @@ impl Rows {
     ) {
         self.prepare(count, width);
         self.write_and_round(cpu, needs, write);
+        self.pair_for(needs, cpu);
     }
 
     fn write_and_round(&mut self, cpu: &Cpu, needs: Needs, write: impl Fn(usize, &mut [f32]) + Sync) {
@@ -224,6 +240,42 @@ impl Rows {
                 crate::vector::round(cpu, needs.bits, *group, plain, to);
             }
         });
+    }
+
+    /// Rounds to bfloat16 as well, where that is asked for and the tier multiplies it.
+    fn pair_for(&mut self, needs: Needs, cpu: &Cpu) {
+        if needs.pairs && cpu.tier().has_bf16() && !self.has_pairs {
+            self.pair(cpu);
+        }
+    }
+
+    /// Rounds what was written to bfloat16, besides.
+    ///
+    /// # Panics
+    /// Where the width is odd.
+    pub(crate) fn pair(&mut self, cpu: &Cpu) {
+        assert!(self.width.is_multiple_of(2), "rows of {} numbers are no pairs", self.width);
+        self.has_pairs = true;
+        self.pairs.resize(self.plain.len() / 2, 0);
+        let (pairs, width) = (Shared::new(&mut self.pairs), self.width);
+        let (plain, at_once) = (&self.plain, rows_at_once(width, self.count));
+        cpu.pool().run(self.count.div_ceil(at_once), |task| {
+            let rows = task * at_once..self.count.min((task + 1) * at_once);
+            let part = rows.start * width..rows.end * width;
+            // SAFETY: tasks have rows of their own, and each row has a part.
+            let pairs = unsafe { pairs.part(part.start / 2..part.end / 2) };
+            crate::vector::pair(cpu, &plain[part], pairs);
+        });
+    }
+
+    /// Whether there are pairs of bfloat16.
+    pub(crate) fn has_pairs(&self) -> bool {
+        self.has_pairs
+    }
+
+    /// The pairs of a row.
+    pub(crate) fn pairs(&self, row: usize) -> &[u32] {
+        &self.pairs[row * self.width / 2..][..self.width / 2]
     }
 
     /// Whether each number is two bytes for matrices of records so long.

@@ -5,13 +5,16 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// A set of instructions that the kernels are written for. All of them give the same numbers to the last bit.
+/// A set of instructions that the kernels are written for. All of them give the same numbers to the last bit, but where
+/// [`Rounding::Bf16`](crate::Rounding) is asked for, which only some can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
     /// What every machine has: the plain twin of every kernel, which the others are held against.
     Scalar,
     /// AVX2, FMA and F16C: x86 machines since 2013.
     Avx2,
+    /// AVX-512 F, BW, VL, DQ and VNNI beside those: AMD since Zen 4 (2022), Intel's servers since Cascade Lake (2019).
+    Avx512,
 }
 
 /// A tier that does not run here, or does not exist.
@@ -21,13 +24,13 @@ pub enum TierError {
     #[error("this processor has no {0}; the best tier it has is {best}", best = Tier::best())]
     Unavailable(Tier),
     /// No tier is called so.
-    #[error("there is no tier `{0}`; choose scalar or avx2")]
+    #[error("there is no tier `{0}`; choose scalar, avx2 or avx512")]
     Unknown(String),
 }
 
 impl Tier {
     /// All of them, the plainest first.
-    pub const ALL: [Self; 2] = [Self::Scalar, Self::Avx2];
+    pub const ALL: [Self; 3] = [Self::Scalar, Self::Avx2, Self::Avx512];
 
     /// The best one that this processor has.
     pub fn best() -> Self {
@@ -42,9 +45,26 @@ impl Tier {
             Self::Avx2 => {
                 is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 => false,
+            Self::Avx2 | Self::Avx512 => false,
         }
+    }
+
+    /// Whether the kernels of this tier multiply bfloat16 on this processor (`avx512_bf16`: Zen 4, Cooper Lake).
+    pub fn has_bf16(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self == Self::Avx512 && self.is_available() && is_x86_feature_detected!("avx512bf16");
+        #[cfg(not(target_arch = "x86_64"))]
+        false
     }
 }
 
@@ -53,6 +73,7 @@ impl fmt::Display for Tier {
         f.write_str(match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
         })
     }
 }
@@ -81,5 +102,11 @@ mod tests {
     #[test]
     fn the_best_tier_is_there() {
         assert!(Tier::best().is_available());
+    }
+
+    #[test]
+    fn what_has_a_tier_has_those_below_it() {
+        assert!(!Tier::Avx512.is_available() || Tier::Avx2.is_available());
+        assert!(!Tier::Scalar.has_bf16() && !Tier::Avx2.has_bf16());
     }
 }

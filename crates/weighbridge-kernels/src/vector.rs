@@ -26,10 +26,19 @@ macro_rules! tiered {
                 everywhere($($argument),*)
             }
 
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+            fn avx512($($argument: $type),*) $(-> $result)? {
+                everywhere($($argument),*)
+            }
+
             match cpu.tier() {
                 // SAFETY: a `Cpu` has a tier that its processor has.
                 #[cfg(target_arch = "x86_64")]
                 Tier::Avx2 => unsafe { avx2($($argument),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                Tier::Avx512 => unsafe { avx512($($argument),*) },
                 _ => everywhere($($argument),*),
             }
         }
@@ -83,6 +92,24 @@ tiered! {
             }
         }
     }
+}
+
+tiered! {
+    /// Rounds numbers to bfloat16, to the nearest and of two to the even one, and puts two together, the first below.
+    pub(crate) fn pair(cpu: &Cpu, plain: &[f32], pairs: &mut [u32]) {
+        for (pair, [a, b]) in pairs.iter_mut().zip(plain.as_chunks::<2>().0) {
+            *pair = bf16_above(*a) >> 16 | bf16_above(*b) & 0xffff_0000;
+        }
+    }
+}
+
+/// bfloat16 in the upper half, whatever is below.
+#[inline(always)]
+fn bf16_above(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    // What is no number stays none: rounding could carry it into infinity.
+    if x.is_nan() { bits | 0x0040_0000 } else { rounded }
 }
 
 /// The largest of numbers without their signs; those that are none do not count.
@@ -342,6 +369,8 @@ tiered! {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
 
     #[test]
@@ -405,6 +434,21 @@ mod tests {
                 let sum: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
                 assert!((sums[block] - sum).abs() <= 1e-12 * sum);
                 assert_eq!(greatest[block], weights.iter().copied().fold(0.0, f32::max));
+            }
+        }
+    }
+
+    #[test]
+    fn pairs_are_the_nearest_bfloat16() {
+        let bits =
+            [0, 0x8000_0000, 0x3f80_8000, 0x3f81_8000, 0x3f80_7fff, 0x0000_8001, 0x7f7f_ffff, 0xff80_0000, 0x7f80_0001];
+        let plain: Vec<f32> = bits.into_iter().chain([0x4049_0fdb]).map(f32::from_bits).collect();
+        for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+            let mut pairs = [0; 5];
+            pair(&Cpu::new(1, Some(tier)).expect("it is available"), &plain, &mut pairs);
+            for (pair, [a, b]) in pairs.iter().zip(plain.as_chunks::<2>().0) {
+                let wanted = [bf16::from_f32(*a).to_bits(), bf16::from_f32(*b).to_bits()];
+                assert_eq!([*pair as u16, (pair >> 16) as u16], wanted, "{a} and {b}");
             }
         }
     }

@@ -97,8 +97,10 @@ fn check(shape: PageShape, heads: usize, tokens: usize, window: usize, cap: Opti
         let threads = Cpu::new(5, None).expect("the best tier is available");
         assert_eq!(sequence.attend(&threads, &[row], window, options), found, "{what}: row {row} on five threads");
     }
-    let plain = Cpu::new(1, Some(Tier::Scalar)).expect("it is available");
-    assert_eq!(sequence.attend(&plain, &rows, window, options), found, "{what}: plain");
+    for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+        let other = Cpu::new(1, Some(tier)).expect("it is available");
+        assert_eq!(sequence.attend(&other, &rows, window, options), found, "{what}: {tier}");
+    }
 }
 
 #[test]

@@ -91,7 +91,11 @@ fn check(layout: Layout, outputs: usize, inputs: usize, count: usize) {
         matrix.row(output, row);
     }
 
-    let roundings: &[_] = if layout.is_float() { &[Rounding::None] } else { &[Rounding::Bits16, Rounding::Bits8] };
+    let roundings: &[_] = match layout {
+        Layout::Bf16 => &[Rounding::None, Rounding::Bf16],
+        _ if layout.is_float() => &[Rounding::None],
+        _ => &[Rounding::Bits16, Rounding::Bits8],
+    };
     for &rounding in roundings {
         let found = product(&cpu, &matrix, &x, count, rounding);
         for (x, found) in x.chunks_exact(inputs).zip(found.chunks_exact(outputs)) {
@@ -102,7 +106,7 @@ fn check(layout: Layout, outputs: usize, inputs: usize, count: usize) {
                 let off = match rounding {
                     Rounding::None => 2e-7 * (inputs as f64).sqrt(),
                     Rounding::Bits16 => 2e-5,
-                    Rounding::Bits8 => 4.1e-3,
+                    Rounding::Bits8 | Rounding::Bf16 => 4.1e-3,
                 };
                 let error = (f64::from(*found) - wanted).abs();
                 assert!(error <= off * size + 1e-30, "{what}, {rounding:?}: {found}, not {wanted}");
@@ -112,8 +116,18 @@ fn check(layout: Layout, outputs: usize, inputs: usize, count: usize) {
         for (x, found) in x.chunks_exact(inputs).zip(found.chunks_exact(outputs)) {
             assert_eq!(bits(&product(&cpu, &matrix, x, 1, rounding)), bits(found), "{what} alone, {rounding:?}");
         }
-        let plain = Cpu::new(1, Some(Tier::Scalar)).expect("it is available");
-        assert_eq!(bits(&product(&plain, &matrix, &x, count, rounding)), bits(&found), "{what} plain, {rounding:?}");
+        // bfloat16 is for those that multiply it; others take activations as they are.
+        if rounding == Rounding::Bf16 && cpu.tier().has_bf16() {
+            continue;
+        }
+        for tier in Tier::ALL.into_iter().filter(|tier| tier.is_available()) {
+            let other = Cpu::new(1, Some(tier)).expect("it is available");
+            assert_eq!(
+                bits(&product(&other, &matrix, &x, count, rounding)),
+                bits(&found),
+                "{what} {tier}, {rounding:?}"
+            );
+        }
     }
 }
 

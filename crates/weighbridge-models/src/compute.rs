@@ -37,7 +37,8 @@ pub enum Precision {
     /// Packed weights times activations of 16 bits with a scale for each 32, keys and values in half precision.
     #[default]
     Exact,
-    /// The same with activations of 8 bits, but in attention's own projections.
+    /// The same with activations of 8 bits, but in attention's own projections; for weights of bfloat16, activations of
+    /// bfloat16 where the processor multiplies it.
     Fast,
 }
 

@@ -225,7 +225,7 @@ pub(crate) struct WeightsArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) precision: Option<Precision>,
 
-    /// The instructions that cpu uses: scalar | avx2; default: the best there are
+    /// The instructions that cpu uses: scalar | avx2 | avx512; default: the best there are
     #[arg(long, value_name = "NAME")]
     pub(crate) tier: Option<Tier>,
 

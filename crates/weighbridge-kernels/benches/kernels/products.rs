@@ -64,7 +64,7 @@ fn product(bench: &mut Bench, name: &str, matrices: &[PackedMatrix], rounding: R
     let mut to = vec![0.0; count * OUTPUTS];
     let products = count * INPUTS * OUTPUTS;
     let (int8, f32) = match rounding {
-        Rounding::None => (0, products),
+        Rounding::None | Rounding::Bf16 => (0, products),
         Rounding::Bits8 => (products, 0),
         Rounding::Bits16 => (2 * products, 0),
     };

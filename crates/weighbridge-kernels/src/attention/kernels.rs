@@ -1,4 +1,4 @@
-//! The kernels of attention, of which each tier has its own.
+//! The kernels of attention, of which each tier has its own; AVX-512 takes those of AVX2, which its processors have.
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
@@ -43,7 +43,7 @@ impl Kernels {
         match self.tier {
             // SAFETY: the processor has the tier, and both are of one length.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::expand(numbers, width, ahead, to) },
+            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::expand(numbers, width, ahead, to) },
             _ => scalar::expand(numbers, width, to),
         }
     }
@@ -61,7 +61,7 @@ impl Kernels {
         match self.tier {
             // SAFETY: the processor has the tier, and sizes are as the lines above say.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::multiply(product, to, to_stride, add) },
+            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::multiply(product, to, to_stride, add) },
             _ => scalar::multiply(product, to, to_stride, add),
         }
     }
@@ -72,7 +72,7 @@ impl Kernels {
         match self.tier {
             // SAFETY: the processor has the tier.
             #[cfg(target_arch = "x86_64")]
-            Tier::Avx2 => unsafe { avx2::exponentials(scores) },
+            Tier::Avx2 | Tier::Avx512 => unsafe { avx2::exponentials(scores) },
             _ => softmax::exponentials(scores),
         }
     }

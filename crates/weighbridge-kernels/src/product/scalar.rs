@@ -10,7 +10,7 @@ use crate::packed::{LANES, Layout};
 use crate::rows::{GROUP, HALF, Row, Rows};
 
 /// The sums of some rows for a tile of a block format.
-pub(super) fn blocks<F: Format>(tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
+pub(crate) fn blocks<F: Format>(tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
     for (row, sums) in range.zip(sums) {
         let row = rows.rounded(row, F::INPUTS);
         *sums = [0.0; LANES];
@@ -62,7 +62,7 @@ fn together([high, low]: [i32; 2], row: &Row<'_>) -> f32 {
 }
 
 /// The sums of some rows for a tile of floats.
-pub(super) fn floats(layout: Layout, tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
+pub(crate) fn floats(layout: Layout, tile: &[u8], rows: &Rows, range: Range<usize>, sums: &mut [Sums]) {
     for (row, sums) in range.zip(sums) {
         let x = rows.plain(row);
         for (lane, total) in sums.iter_mut().enumerate() {

@@ -15,9 +15,8 @@ pub(crate) struct Projection {
 }
 
 impl Projection {
-    /// Of a packed matrix, with how activations are rounded where it is one of blocks.
+    /// Of a packed matrix, with how activations are rounded for it.
     pub(crate) fn new(matrix: Arc<PackedMatrix>, bias: Option<Vec<f32>>, rounding: Rounding) -> Self {
-        let rounding = if matrix.layout().is_float() { Rounding::None } else { rounding };
         Self { matrix, bias, rounding }
     }
 

@@ -76,7 +76,8 @@ impl Report {
         let mut lines = vec![
             json!({"work": "limits", "memory_bytes_per_s": self.limits.memory_bytes_per_s.round(),
                 "int8_products_per_s": self.limits.int8_products_per_s.round(),
-                "f32_products_per_s": self.limits.f32_products_per_s.round()}),
+                "f32_products_per_s": self.limits.f32_products_per_s.round(),
+                "bf16_products_per_s": self.limits.bf16_products_per_s.round()}),
             json!({"work": "load", "seconds": rounded(self.load.whole_s, 3),
                 "tokenizer_seconds": rounded(self.load.tokenizer_s, 3), "resident_bytes": self.resident_bytes}),
         ];
@@ -114,12 +115,17 @@ impl Report {
                 it.share.map_or("", |share| share.limit).to_owned(),
             ]);
         }
-        let Limits { memory_bytes_per_s, int8_products_per_s, f32_products_per_s } = self.limits;
+        let Limits { memory_bytes_per_s, int8_products_per_s, f32_products_per_s, bf16_products_per_s } = self.limits;
+        let bf16 = if bf16_products_per_s > 0.0 {
+            format!("   bf16 {:.0} G products/s", bf16_products_per_s / 1e9)
+        } else {
+            String::new()
+        };
         let resident = self
             .resident_bytes
             .map_or_else(String::new, |bytes| format!("   resident {:.0} MiB", bytes as f64 / f64::from(1 << 20)));
         format!(
-            "{} ({})\nlimits: memory {:.1} GB/s   int8 {:.0} G products/s   f32 {:.0} G products/s\n\
+            "{} ({})\nlimits: memory {:.1} GB/s   int8 {:.0} G products/s   f32 {:.0} G products/s{bf16}\n\
              loaded in {:.2} s (the vocabulary beside it {:.2} s){resident}\n{table}",
             self.model,
             self.computation,
@@ -193,7 +199,12 @@ mod tests {
 
     #[test]
     fn a_step_is_held_against_what_it_reads() {
-        let limits = Limits { memory_bytes_per_s: 1000.0, int8_products_per_s: 100.0, f32_products_per_s: 10.0 };
+        let limits = Limits {
+            memory_bytes_per_s: 1000.0,
+            int8_products_per_s: 100.0,
+            f32_products_per_s: 10.0,
+            bf16_products_per_s: 20.0,
+        };
         let cost = Cost { weight_bytes: 40, products: 5, page_bytes: 32 };
         let of = |work, rate| share(&work, rate, cost, Compute::cpu(Precision::Fast), limits).map(|share| share.of);
         assert_eq!(of(Work::Answer { tokens: 0, depth: 10 }, 10.0), Some(0.5));
