@@ -37,7 +37,7 @@ enum Mixer {
 #[derive(Debug)]
 enum FeedForward {
     Dense(Mlp),
-    Experts(Experts),
+    Experts(Box<Experts>),
 }
 
 impl Layer {
@@ -57,7 +57,7 @@ impl Layer {
         };
         let feed_forward = match &layer.feed_forward {
             reference::FeedForward::Dense(mlp) => FeedForward::Dense(Mlp::of(mlp)?),
-            reference::FeedForward::Experts(experts) => FeedForward::Experts(Experts::of(experts)?),
+            reference::FeedForward::Experts(experts) => FeedForward::Experts(Box::new(Experts::of(experts)?)),
             reference::FeedForward::Beside(_) => return None,
         };
         let needs = [mixer.needs(), feed_forward.needs()];
