@@ -34,7 +34,7 @@ pub enum Compute {
 pub enum Precision {
     /// Weights widened to float32, keys and values in float32: as the reference computation, up to the order of sums.
     F32,
-    /// Packed weights times activations of 16 bits with a scale for each 32, keys and values in half precision.
+    /// Packed weights times activations of 16 bits with a scale for each 32 or 256, keys and values in half precision.
     #[default]
     Exact,
     /// The same with activations of 8 bits, but in attention's own projections; for weights of bfloat16, activations of
