@@ -68,12 +68,6 @@ def options(work):
     return ["--pp", pp, "--tg", tg, *(["--streams", streams] if streams else [])]
 
 
-def least(options):
-    """The same for our program, which has no word for nothing: a token then."""
-    nothing = {"--pp": "1", "--tg": "1@0"}
-    return [nothing[options[at - 1]] if option == "" else option for at, option in enumerate(options)]
-
-
 def found(answers, work):
     """The line of a work: speed of one that is timed, seconds of a load."""
     name = "tg64@0" if work == "busy" else work
@@ -97,7 +91,7 @@ def peer(args, model, work):
 
 def ours(args, model, work, precision):
     command = [args.weighbridge, "bench", model, "--threads", str(args.threads), "--repeat", "1", "--json",
-               "--precision", precision, *(["--tier", args.tier] if args.tier else []), *least(options(work))]
+               "--precision", precision, *(["--tier", args.tier] if args.tier else []), *options(work)]
     answers = lines(command)
     line = found(answers, work)
     if work == "load":

@@ -25,6 +25,8 @@ async fn bad_usage_is_told_by_exit_code_2() {
         &["logits", "demo", "--tokens", "1", "--compute", "magic"],
         &["bench", "demo", "--pp", "5000"],
         &["bench", "demo", "--kv", "q3"],
+        &["bench", "demo", "--streams", "0"],
+        &["bench", "demo", "--tg", "0@8"],
         &["bench", "demo", "--tier", "avx9"],
         &["serve", "--listen", "everywhere"],
         &["models", "inspect", "no-such-model"],

@@ -37,8 +37,8 @@ pub enum Precision {
     /// Packed weights times activations of 16 bits with a scale for each 32 or 256, keys and values in half precision.
     #[default]
     Exact,
-    /// The same with activations of 8 bits, but in attention's own projections; for weights of bfloat16, activations of
-    /// bfloat16 where the processor multiplies it.
+    /// The same with activations of 8 bits, but of 16 for attention's queries, keys and values; for weights of bfloat16,
+    /// activations of bfloat16 where the processor multiplies it.
     Fast,
 }
 

@@ -289,17 +289,17 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) threads: Option<u32>,
 
-    /// Prompts of so many tokens
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
-    pub(crate) pp: Vec<usize>,
+    /// Prompts of so many tokens; "" for none
+    #[arg(long, value_name = "N,…", default_value = "512")]
+    pub(crate) pp: List<Count>,
 
-    /// Answers of so many tokens, each after a prompt of so many
-    #[arg(long, value_name = "N@DEPTH,…", value_delimiter = ',', default_value = "64@0")]
-    pub(crate) tg: Vec<Depth>,
+    /// Answers of so many tokens, each after a prompt of so many; "" for none
+    #[arg(long, value_name = "N@DEPTH,…", default_value = "64@0")]
+    pub(crate) tg: List<Depth>,
 
     /// So many sequences at once
-    #[arg(long, value_name = "N,…", value_delimiter = ',')]
-    pub(crate) streams: Vec<usize>,
+    #[arg(long, value_name = "N,…", default_value = "")]
+    pub(crate) streams: List<Count>,
 
     /// Prompt tokens of each of these sequences
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
@@ -340,9 +340,34 @@ impl FromStr for Depth {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "expected N or N@DEPTH, such as 64@8192, with N from 1";
         let (tokens, at) = text.split_once('@').unwrap_or((text, "0"));
-        let number = |text: &str| text.parse().map_err(|_| "expected N or N@DEPTH, such as 64@8192");
-        Ok(Self { tokens: number(tokens)?, at: number(at)? })
+        let Count(tokens) = tokens.parse().map_err(|_| EXPECTED)?;
+        Ok(Self { tokens, at: at.parse().map_err(|_| EXPECTED)? })
+    }
+}
+
+/// A number from one on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) usize);
+
+impl FromStr for Count {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().ok().filter(|&count| count > 0).map(Self).ok_or("expected a whole number from 1")
+    }
+}
+
+/// What stands between commas; nothing where the text is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct List<T>(pub(crate) Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').filter(|_| !text.is_empty()).map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -367,6 +392,17 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn lists_may_be_empty_and_their_counts_may_not() {
+        assert_eq!("".parse(), Ok(List::<Count>(Vec::new())));
+        assert_eq!("1,16".parse(), Ok(List(vec![Count(1), Count(16)])));
+        assert_eq!("2@4".parse(), Ok(List(vec![Depth { tokens: 2, at: 4 }])));
+        for wrong in ["0", "1,", ",", "-1", "1;2"] {
+            assert!(wrong.parse::<List<Count>>().is_err(), "{wrong}");
+        }
+        assert!("0@4".parse::<List<Depth>>().is_err());
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -13,7 +13,7 @@ use weighbridge_models::{Checkpoint, Decoder, limits, use_threads};
 
 use self::measure::{Bench, Work};
 use self::report::{LoadTime, Report};
-use crate::cli::BenchArguments;
+use crate::cli::{BenchArguments, Count};
 use crate::config::{ModelConfig, Source};
 use crate::failure::Failure;
 use crate::local;
@@ -74,10 +74,10 @@ fn load(model: &ModelConfig, checkpoint: &Checkpoint) -> Result<(Decoder, LoadTi
 
 /// What is measured, in the order of the peer's script.
 fn works(arguments: &BenchArguments) -> Vec<Work> {
-    let prompts = arguments.pp.iter().map(|&tokens| Work::Prompt { tokens });
-    let answers = arguments.tg.iter().map(|depth| Work::Answer { tokens: depth.tokens, depth: depth.at });
+    let prompts = arguments.pp.0.iter().map(|&Count(tokens)| Work::Prompt { tokens });
+    let answers = arguments.tg.0.iter().map(|depth| Work::Answer { tokens: depth.tokens, depth: depth.at });
     let (prompt, answer) = (arguments.prompt as usize, arguments.answer as usize);
-    let streams = arguments.streams.iter().map(|&count| Work::Streams { count, prompt, answer });
+    let streams = arguments.streams.0.iter().map(|&Count(count)| Work::Streams { count, prompt, answer });
     prompts.chain(answers).chain(streams).collect()
 }
 
