@@ -71,6 +71,16 @@ pub enum Then {
     Add(f32),
 }
 
+impl Then {
+    #[inline(always)]
+    fn finish(self, place: &mut [f32], sums: &[f32]) {
+        match self {
+            Self::Store => place.copy_from_slice(sums),
+            Self::Add(scale) => place.iter_mut().zip(sums).for_each(|(place, sum)| *place += scale * sum),
+        }
+    }
+}
+
 impl<'a> Product<'a> {
     /// One without a bias, to be stored.
     pub fn new(matrix: &'a PackedMatrix, to: &'a mut [f32]) -> Self {
@@ -201,9 +211,10 @@ impl<'a> Work<'a> {
             if let Some(bias) = bias {
                 sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
             }
-            match self.then {
-                Then::Store => place.copy_from_slice(&sums[..place.len()]),
-                Then::Add(scale) => place.iter_mut().zip(&sums).for_each(|(place, sum)| *place += scale * sum),
+            match <&mut Sums>::try_from(&mut *place) {
+                // Of a known length, these are a few instructions and no call.
+                Ok(place) => self.then.finish(place, &sums),
+                Err(_) => self.then.finish(place, &sums[..place.len()]),
             }
         }
     }

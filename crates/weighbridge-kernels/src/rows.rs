@@ -119,9 +119,9 @@ pub(crate) struct Row<'a> {
 /// Where several rows are, one after the other: what [`Row`] has, for loops that cannot afford to cut slices.
 #[derive(Clone, Copy)]
 pub(crate) struct RowPointers {
-    /// Numbers of a row, and numbers that share a scale.
+    /// Numbers of a row, and scales of them.
     pub(crate) width: usize,
-    pub(crate) group: usize,
+    pub(crate) scales_width: usize,
     /// High and low bytes.
     pub(crate) planes: [*const i8; 2],
     pub(crate) whole: *const i16,
@@ -144,7 +144,7 @@ impl RowPointers {
             Self {
                 planes: [self.planes[0].add(numbers), self.planes[1].wrapping_add(numbers)],
                 whole: self.whole.wrapping_add(numbers),
-                scales: self.scales.add(numbers / self.group),
+                scales: self.scales.add(row * self.scales_width),
                 sums_of_16: [self.sums_of_16[0].add(numbers / HALF), self.sums_of_16[1].add(numbers / HALF)],
                 sums_of_32: [self.sums_of_32[0].add(numbers / GROUP), self.sums_of_32[1].add(numbers / GROUP)],
                 scaled_sums: self.scaled_sums.add(numbers / GROUP),
@@ -305,7 +305,7 @@ impl Rows {
         assert!(row < self.count && rounded.bits != 0, "the row is there and rounded");
         let pointers = RowPointers {
             width: self.width,
-            group,
+            scales_width: self.width / group,
             planes: [rounded.high.as_ptr(), rounded.low.as_ptr()],
             whole: rounded.whole.as_ptr(),
             scales: rounded.scales.as_ptr(),
