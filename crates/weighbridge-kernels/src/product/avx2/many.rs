@@ -64,9 +64,12 @@ pub(super) unsafe fn many<F: Avx2Format, const PLANES: usize>(
         let mut row = 0;
         while row < count {
             let at = Place { records, first, rows: rows.later(row) };
-            let done = match count - row {
-                4.. if PLANES == 1 => 4,
-                2.. => 2,
+            // Twelve sums fit the registers beside weights and activations, unless a short step has to put them away often.
+            let done = match (PLANES, count - row) {
+                (1, 6..) if F::STEP > HALF => 6,
+                (1, 4..) => 4,
+                (2, 3 | 5..) if F::STEP > HALF => 3,
+                (_, 2..) => 2,
                 _ => 1,
             };
             if row + done < count {
@@ -76,7 +79,9 @@ pub(super) unsafe fn many<F: Avx2Format, const PLANES: usize>(
                 let stripe = stripe.as_ptr();
                 let sums = &mut sums[tile * count + row..][..done];
                 match done {
-                    4 => pass::<F, 4, PLANES>(stripe, at, sums),
+                    6 if PLANES == 1 && F::STEP > HALF => pass::<F, 6, PLANES>(stripe, at, sums),
+                    4 if PLANES == 1 => pass::<F, 4, PLANES>(stripe, at, sums),
+                    3 if PLANES == 2 && F::STEP > HALF => pass::<F, 3, PLANES>(stripe, at, sums),
                     2 => pass::<F, 2, PLANES>(stripe, at, sums),
                     _ => pass::<F, 1, PLANES>(stripe, at, sums),
                 }
@@ -241,10 +246,14 @@ unsafe fn unsigned_pass<F: Avx2Format, const ROWS: usize, const PLANES: usize>(
         for run in 0..F::STEP / 4 / F::FITS {
             let mut narrow = [[[_mm256_setzero_si256(); 2]; PLANES]; ROWS];
             let (codes, at) = (codes.add(64 * run * F::FITS), step * F::STEP + 4 * run * F::FITS);
-            // By twos, since the compiler leaves loops around what is kept in order as they are.
-            for two in 0..F::FITS / 2 {
-                add_four(&mut narrow, codes.add(128 * two), x, at + 8 * two);
-                add_four(&mut narrow, codes.add(128 * two + 64), x, at + 8 * two + 4);
+            // Written out, since the compiler leaves loops around what is kept in order as they are.
+            add_fours::<ROWS, PLANES, true>(&mut narrow, codes, x, at);
+            if F::FITS > 2 {
+                add_fours::<ROWS, PLANES, false>(&mut narrow, codes.add(128), x, at + 8);
+            }
+            if F::FITS > 4 {
+                add_fours::<ROWS, PLANES, false>(&mut narrow, codes.add(256), x, at + 16);
+                add_fours::<ROWS, PLANES, false>(&mut narrow, codes.add(384), x, at + 24);
             }
             for row in 0..ROWS {
                 for plane in 0..PLANES {
@@ -259,21 +268,25 @@ unsafe fn unsigned_pass<F: Avx2Format, const ROWS: usize, const PLANES: usize>(
     wide
 }
 
-/// Adds the products of four inputs, which are at `at` of each row.
+/// Adds the products of eight inputs, which are at `at` of each row; the first are not added to anything.
 #[inline(always)]
-unsafe fn add_four<const ROWS: usize, const PLANES: usize>(
+unsafe fn add_fours<const ROWS: usize, const PLANES: usize, const FIRST: bool>(
     narrow: &mut [[Whole; PLANES]; ROWS],
     codes: *const u8,
     x: [[*const i8; PLANES]; ROWS],
     at: usize,
 ) {
-    let weights = [_mm256_load_si256(codes.cast()), _mm256_load_si256(codes.add(32).cast())];
-    for row in 0..ROWS {
-        for plane in 0..PLANES {
-            let x = four_bytes(x[row][plane].add(at));
-            for half in 0..2 {
-                let products = _mm256_maddubs_epi16(weights[half], x);
-                narrow[row][plane][half] = in_order(_mm256_add_epi16(narrow[row][plane][half], products));
+    for four in 0..2 {
+        let codes = codes.add(64 * four);
+        let weights = [_mm256_load_si256(codes.cast()), _mm256_load_si256(codes.add(32).cast())];
+        for row in 0..ROWS {
+            for plane in 0..PLANES {
+                let x = four_bytes(x[row][plane].add(at + 4 * four));
+                for half in 0..2 {
+                    let products = _mm256_maddubs_epi16(weights[half], x);
+                    let sum = &mut narrow[row][plane][half];
+                    *sum = in_order(if FIRST && four == 0 { products } else { _mm256_add_epi16(*sum, products) });
+                }
             }
         }
     }
