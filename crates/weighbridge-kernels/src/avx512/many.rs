@@ -32,6 +32,9 @@ pub(super) struct Stripe {
     minima: [__m512; STRIPE / GROUP],
 }
 
+/// Bytes ahead of the weights being unpacked that are asked for, so that they are there in time.
+const AHEAD: usize = 4096;
+
 /// Where a pass is: so many records, of which this is the first, and its rows of `count` in all.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
@@ -64,6 +67,9 @@ for_avx512! {
                 for (tile, stripe) in tiles.clone().zip(&mut stripes) {
                     let tile = &matrix.tile(tile)[first * F::BYTES..(first + records) * F::BYTES];
                     for (index, record) in tile.chunks_exact(F::BYTES).enumerate() {
+                        for line in (0..F::BYTES).step_by(64) {
+                            _mm_prefetch::<_MM_HINT_T1>(record.as_ptr().wrapping_add(AHEAD + line).cast());
+                        }
                         unpack::<F>(record.as_ptr(), index, stripe.as_mut_ptr());
                     }
                 }

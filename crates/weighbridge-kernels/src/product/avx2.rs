@@ -29,6 +29,9 @@ const STRIPE: usize = 256;
 /// Bytes ahead of the weights being read that are asked for, so that they are there in time.
 const AHEAD: usize = 4096;
 
+/// Rows that are done with weights before memory brings the next, so that it is best read in order, tile by tile.
+const IN_ORDER: usize = 8;
+
 /// Sixteen lanes of whole numbers.
 type Whole = [__m256i; 2];
 
@@ -58,7 +61,11 @@ pub(super) unsafe fn blocks<F: Avx2Format>(
         return;
     }
     // Signed codes take twice the room.
-    let at_once = if F::SIGNED { MOST_TILES / 2 } else { MOST_TILES };
+    let at_once = match count {
+        ..=IN_ORDER => 1,
+        _ if F::SIGNED => MOST_TILES / 2,
+        _ => MOST_TILES,
+    };
     for (first, sums) in tiles.clone().step_by(at_once).zip(sums.chunks_mut(at_once * count)) {
         let tiles = first..tiles.end.min(first + at_once);
         match is_wide {

@@ -23,6 +23,7 @@ pub(crate) type __mmask16 = u16;
 pub(crate) struct __m512bh(__m512i);
 
 pub(crate) const _MM_HINT_T0: i32 = 3;
+pub(crate) const _MM_HINT_T1: i32 = 2;
 
 /// Does nothing, as far as anyone can tell.
 pub(crate) fn _mm_prefetch<const HINT: i32>(_place: *const i8) {}

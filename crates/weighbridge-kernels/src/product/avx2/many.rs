@@ -9,8 +9,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::{
-    PAIRS, Pair, STRIPE, Sums, Whole, add_signed, finish_record, float_multipliers_of, four_bytes, lifts_of, load,
-    multipliers_of, offsets_of, store, together, two_words, with_sums,
+    AHEAD, PAIRS, Pair, STRIPE, Sums, Whole, add_signed, finish_record, float_multipliers_of, four_bytes, lifts_of,
+    load, multipliers_of, offsets_of, store, together, two_words, with_sums,
 };
 use crate::formats::avx2::Avx2Format;
 use crate::packed::{LANES, PackedMatrix};
@@ -47,8 +47,10 @@ pub(super) unsafe fn many<F: Avx2Format, const PLANES: usize>(
     let records = rows.width / F::INPUTS;
     let at_once = STRIPE / F::INPUTS;
     for first in (0..records).step_by(at_once) {
-        // The next stripe is the next of each tile, or the first of tiles that come after these.
+        // The next stripe is the next of each tile, or the first of tiles that come after these. A single tile is read in
+        // order.
         let to_next = match first + at_once < records {
+            _ if tiles.len() == 1 => AHEAD,
             true => at_once * F::BYTES,
             false => tiles.len() * matrix.tile(tiles.start).len() - first * F::BYTES,
         };
