@@ -48,6 +48,10 @@ async fn a_restricted_request_stays_though_the_local_model_fails() {
     let statuses: Vec<u16> = replies.iter().map(|reply| reply.status).collect();
     assert!(statuses.contains(&200) && statuses.contains(&503), "{statuses:?}");
     assert!(replies.iter().all(|reply| reply.header("x-weighbridge-backend") != "up/large"));
+    for full in replies.iter().filter(|reply| reply.status == 503) {
+        let wait: u64 = full.header("retry-after").parse().expect("whole seconds");
+        assert!((1..=60).contains(&wait), "{wait}");
+    }
     assert_eq!(upstream.count(), 0, "{statuses:?}");
 }
 

@@ -23,6 +23,7 @@ mod scheduler;
 mod sequence;
 mod stop;
 mod text;
+mod turnover;
 mod unloaded;
 
 pub use local::LocalModel;

@@ -5,7 +5,6 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use weighbridge_backend::{
     Answer, Answering, Backend, Capability, Failure, FailureKind, Health, Load, Meter, Offer, PromptCount, Request,
@@ -19,7 +18,7 @@ use crate::life::Life;
 use crate::memory;
 use crate::options::{LoadError, ModelOptions, PrefixReuse};
 use crate::pages::{PagePool, Realm};
-use crate::places::{Place, Places};
+use crate::places::{Full, Place, Places};
 use crate::prompt::Prompter;
 use crate::reply::Reply;
 use crate::sampler::Settings;
@@ -45,7 +44,6 @@ struct Desk {
     prompter: Prompter,
     defaults: GenerationDefaults,
     places: Places,
-    max_running: usize,
     prefix_reuse: PrefixReuse,
     inbox: Sender<Message>,
     life: Arc<Life>,
@@ -105,13 +103,11 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     let life = Arc::new(Life::default());
     let scheduler = Scheduler::new(limits(options, &decoder), PagePool::new(plan.pages, PAGE_TOKENS));
     let engine = Engine::new(decoder, checkpoint.stop_tokens().to_vec(), scheduler, messages, Arc::clone(&life));
-    let max_running = options.max_running.max(1);
     let desk = Desk {
         offer,
         prompter,
         defaults: checkpoint.generation_defaults(),
-        places: Places::new(max_running.saturating_add(options.max_waiting)),
-        max_running,
+        places: Places::new(options.max_running.max(1).saturating_add(options.max_waiting)),
         prefix_reuse: if shares { options.prefix_reuse } else { PrefixReuse::Off },
         inbox,
         life,
@@ -187,14 +183,11 @@ impl Desk {
 
     /// Takes places before any work is spent on the request.
     fn take_places(&self, answers: usize) -> Result<Vec<Place>, Failure> {
-        self.places.take(answers).map_err(|load| {
+        self.places.take(answers).map_err(|Full { load, retry_after }| {
             let message = format!(
                 "the model has no place left: {} answers run and {} wait; try again later, or raise its bounds",
                 load.running, load.waiting
             );
-            // A guess: each round of the running ones takes about a second.
-            let rounds = 1 + load.waiting / self.max_running;
-            let retry_after = Duration::from_secs(rounds.min(60) as u64);
             Failure { retry_after: Some(retry_after), ..Failure::new(FailureKind::Overloaded, message) }
         })
     }

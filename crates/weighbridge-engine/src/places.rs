@@ -1,14 +1,32 @@
 //! Places for answers: how many there are, how many are taken, and by answers at which stage.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use weighbridge_backend::Load;
+
+use crate::turnover::Turnover;
 
 /// The places of one model. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
-    taken: Arc<Mutex<Load>>,
+    state: Arc<Mutex<State>>,
     capacity: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: Load,
+    turnover: Turnover,
+}
+
+/// Every place is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    /// What takes them.
+    pub(crate) load: Load,
+    /// When one is expected to be free for whoever was turned away.
+    pub(crate) retry_after: Duration,
 }
 
 /// A place taken by one answer, given back when it is dropped.
@@ -21,29 +39,41 @@ pub(crate) struct Place {
 impl Places {
     /// As many as may run and wait together.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { taken: Arc::default(), capacity }
+        Self { state: Arc::default(), capacity }
     }
 
-    /// Places for all answers of one request, which wait at first, or, when every place is taken, what takes
-    /// them. A request with several answers may exceed the capacity by them, or else it could never be
-    /// served where the capacity is small.
-    pub(crate) fn take(&self, answers: usize) -> Result<Vec<Place>, Load> {
-        let mut taken = self.lock();
-        if taken.waiting + taken.running >= self.capacity {
-            return Err(*taken);
+    /// Places for all answers of one request, which wait at first. A request with several answers may exceed the
+    /// capacity by them, or else it could never be served where the capacity is small.
+    ///
+    /// # Errors
+    /// [`Full`] when every place is taken.
+    pub(crate) fn take(&self, answers: usize) -> Result<Vec<Place>, Full> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.note(now, 0);
+        let load = state.taken;
+        if load.waiting + load.running >= self.capacity {
+            return Err(Full { load, retry_after: state.turnover.promise(now) });
         }
-        taken.waiting += answers;
+        state.taken.waiting += answers;
         Ok((0..answers).map(|_| Place { places: self.clone(), running: false }).collect())
     }
 
     /// What is taken now.
     pub(crate) fn load(&self) -> Load {
-        *self.lock()
+        self.lock().taken
     }
 
-    fn lock(&self) -> MutexGuard<'_, Load> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing below can panic while it holds the lock, so that the counts are right even so.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note(&mut self, now: Instant, freed: usize) {
+        let busy = self.taken.waiting + self.taken.running > 0;
+        self.turnover.note(now, busy, freed);
     }
 }
 
@@ -52,7 +82,7 @@ impl Place {
     pub(crate) fn begin(&mut self) {
         if !self.running {
             self.running = true;
-            let mut taken = self.places.lock();
+            let taken = &mut self.places.lock().taken;
             taken.waiting -= 1;
             taken.running += 1;
         }
@@ -61,11 +91,14 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let now = Instant::now();
+        let mut state = self.places.lock();
+        // Whoever left the queue, or was refused for its prompt, held none for as long as an answer does.
+        state.note(now, usize::from(self.running));
         if self.running {
-            taken.running -= 1;
+            state.taken.running -= 1;
         } else {
-            taken.waiting -= 1;
+            state.taken.waiting -= 1;
         }
     }
 }
@@ -93,7 +126,9 @@ mod tests {
         let places = Places::new(2);
         let first = places.take(3);
         assert!(first.is_ok(), "a request with more answers than places finds them when it comes first");
-        assert_eq!(places.take(1).err(), Some(Load { waiting: 3, running: 0 }));
+        let full = places.take(1).err();
+        assert_eq!(full.map(|full| full.load), Some(Load { waiting: 3, running: 0 }));
+        assert!(full.is_some_and(|full| full.retry_after <= Duration::from_secs(60)));
         drop(first);
         assert!(places.take(1).is_ok());
     }
