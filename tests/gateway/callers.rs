@@ -114,3 +114,13 @@ async fn on_loopback_without_callers_it_is_open_and_says_so() {
     assert_eq!(program.post_chat(&ask("demo", "Hello")).await.status, 200);
     assert!(harness::eventually(async || program.stdout().contains("open: anyone")).await, "{}", program.stdout());
 }
+
+#[tokio::test]
+async fn a_callers_priority_is_a_word_that_is_known() {
+    let settings = "priority = \"batch\"";
+    let config = format!("{}{}", demo_model(), caller("nightly", "the-right-key-0123", settings).await);
+    let program = Weighbridge::start(config).await;
+    let key = ("authorization", "Bearer the-right-key-0123");
+    let reply = program.post_chat_with(&ask("demo", "Hello"), &[key, ("x-weighbridge-priority", "interactive")]).await;
+    assert_eq!(reply.status, 200, "what asks for more than its caller has is answered as a batch: {}", reply.body);
+}

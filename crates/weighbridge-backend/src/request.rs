@@ -71,14 +71,19 @@ impl Default for Standing {
     }
 }
 
-/// Whether somebody sits before the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// Whether somebody sits before the answer. The lower goes after the higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
+    /// It may take its time.
+    Batch,
     /// Somebody does: it goes before batches.
     #[default]
     Interactive,
-    /// It may take its time.
-    Batch,
+}
+
+impl Priority {
+    /// The words for them in configs and headers.
+    pub const NAMES: [&'static str; 2] = ["interactive", "batch"];
 }
 
 /// A word that names no priority.
@@ -87,7 +92,7 @@ pub struct UnknownPriority;
 
 impl fmt::Display for UnknownPriority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected one of interactive, batch")
+        write!(f, "expected one of {}", Priority::NAMES.join(", "))
     }
 }
 

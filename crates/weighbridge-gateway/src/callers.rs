@@ -85,14 +85,19 @@ fn bearer(header: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
-    use weighbridge_backend::DataClass;
+    use weighbridge_backend::{DataClass, Priority};
 
     use super::*;
 
     fn callers() -> Callers {
         let caller = |name: &str, key| {
-            let facts =
-                CallerFacts { name: name.into(), highest_class: DataClass::Internal, class: None, routes: None };
+            let facts = CallerFacts {
+                name: name.into(),
+                highest_class: DataClass::Internal,
+                class: None,
+                routes: None,
+                priority: Priority::Interactive,
+            };
             CallerKey { key: KeyHash::of(key), facts: facts.into() }
         };
         Callers::Keys(vec![caller("a", "key-a"), caller("b", "key-b")])

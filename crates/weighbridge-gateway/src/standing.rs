@@ -9,7 +9,7 @@ use weighbridge_backend::{DataClass, Priority, Standing};
 use crate::prepare::Arrival;
 use crate::respond::Refusal;
 
-/// The header by which a request lets others go before it.
+/// The header by which a request lets others go before it. It lowers what its caller has, and never raises it.
 const PRIORITY_HEADER: &str = "x-weighbridge-priority";
 /// The header that says for how long an answer is wanted.
 const DEADLINE_HEADER: &str = "x-weighbridge-deadline-ms";
@@ -22,15 +22,20 @@ pub(crate) fn standing(arrival: &Arrival<'_>, class: DataClass) -> Result<Standi
     Ok(Standing {
         caller: arrival.caller.map(|caller| Arc::clone(&caller.name)),
         class,
-        priority: priority(arrival.headers)?,
+        priority: priority(arrival)?,
         deadline: deadline(arrival.headers)?,
     })
 }
 
-fn priority(headers: &HeaderMap) -> Result<Priority, Refusal> {
-    let Some(value) = headers.get(PRIORITY_HEADER) else { return Ok(Priority::default()) };
-    let word = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
-    word.parse::<Priority>().map_err(|unknown| Refusal::bad_header(PRIORITY_HEADER, &unknown.to_string()))
+/// The lowest of the caller's and of what the headers say.
+fn priority(arrival: &Arrival<'_>) -> Result<Priority, Refusal> {
+    let mut lowest = arrival.caller.map_or_else(Priority::default, |caller| caller.priority);
+    for value in arrival.headers.get_all(PRIORITY_HEADER) {
+        let word = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+        let said = word.parse::<Priority>();
+        lowest = lowest.min(said.map_err(|unknown| Refusal::bad_header(PRIORITY_HEADER, &unknown.to_string()))?);
+    }
+    Ok(lowest)
 }
 
 fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
@@ -44,6 +49,7 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use weighbridge_policy::CallerFacts;
 
     use super::*;
 
@@ -62,6 +68,31 @@ mod tests {
         assert!(
             of(DEADLINE_HEADER, "5000").is_ok_and(|standing| standing.deadline.is_some_and(|at| at > Instant::now()))
         );
+    }
+
+    #[test]
+    fn a_header_lowers_the_priority_of_a_caller_and_never_raises_it() {
+        use Priority::{Batch, Interactive};
+        for (own, headers, expected) in [
+            (Interactive, &[][..], Interactive),
+            (Interactive, &["batch"], Batch),
+            (Interactive, &["batch", "interactive"], Batch),
+            (Batch, &[], Batch),
+            (Batch, &["interactive"], Batch),
+        ] {
+            let caller = CallerFacts {
+                name: "team".into(),
+                highest_class: DataClass::Restricted,
+                class: None,
+                routes: None,
+                priority: own,
+            };
+            let mut map = HeaderMap::new();
+            headers.iter().for_each(|value| _ = map.append(PRIORITY_HEADER, HeaderValue::from_static(value)));
+            let arrival = Arrival { path: "/", headers: &map, caller: Some(&caller) };
+            let found = standing(&arrival, DataClass::Internal).map(|standing| standing.priority);
+            assert_eq!(found, Ok(expected), "{own:?} {headers:?}");
+        }
     }
 
     #[test]

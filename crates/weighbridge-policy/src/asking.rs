@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weighbridge_backend::{Asked, DataClass, Health, NanoUsd, Offer, PromptCount, Usage};
+use weighbridge_backend::{Asked, DataClass, Health, NanoUsd, Offer, Priority, PromptCount, Usage};
 
 use crate::Route;
 
@@ -39,6 +39,8 @@ pub struct CallerFacts {
     pub class: Option<DataClass>,
     /// The routes that it may use, by name; `None` allows all.
     pub routes: Option<Vec<Arc<str>>>,
+    /// How soon its requests are answered where they do not say; none of them may ask for more.
+    pub priority: Priority,
 }
 
 impl CallerFacts {

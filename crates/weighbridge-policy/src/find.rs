@@ -177,7 +177,7 @@ impl fmt::Display for Rule {
 
 #[cfg(test)]
 mod tests {
-    use weighbridge_backend::{Asked, Capability, DataClass};
+    use weighbridge_backend::{Asked, Capability, DataClass, Priority};
 
     use super::*;
     use crate::{CallerFacts, Named, Pattern, Prefer, Require};
@@ -218,6 +218,7 @@ mod tests {
             highest_class: DataClass::Restricted,
             class: None,
             routes: routes.map(|routes| routes.split_whitespace().map(Into::into).collect()),
+            priority: Priority::Interactive,
         }
     }
 

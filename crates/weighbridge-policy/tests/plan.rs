@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weighbridge_backend::{
-    Asked, BackendId, Capability, DataClass, Dialect, Health, NanoUsd, Need, Offer, Price, PromptCount,
+    Asked, BackendId, Capability, DataClass, Dialect, Health, NanoUsd, Need, Offer, Price, Priority, PromptCount,
 };
 use weighbridge_policy::{
     Asking, BackendFacts, CallerFacts, Match, Named, Plan, Prefer, Reason, Refusal, Require, Route, plan,
@@ -113,7 +113,7 @@ fn asks(parameter: &str, capability: Capability) -> Asked {
 }
 
 fn caller(highest_class: DataClass, class: Option<DataClass>) -> Option<CallerFacts> {
-    Some(CallerFacts { name: "team".into(), highest_class, class, routes: None })
+    Some(CallerFacts { name: "team".into(), highest_class, class, routes: None, priority: Priority::Interactive })
 }
 
 /// One line for each backend: `id: reason`, or `not id: reasons`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use weighbridge_backend::{
-    Asked, BackendId, Capability, DataClass, Dialect, Health, NanoUsd, Need, Offer, Price, PromptCount,
+    Asked, BackendId, Capability, DataClass, Dialect, Health, NanoUsd, Need, Offer, Price, Priority, PromptCount,
 };
 use weighbridge_policy::{Asking, BackendFacts, CallerFacts, Match, Named, Plan, Prefer, Require, Route, plan};
 
@@ -187,7 +187,7 @@ prop_compose! {
 
 prop_compose! {
     fn caller()(highest_class in class(), class in proptest::option::of(class())) -> CallerFacts {
-        CallerFacts { name: "team".into(), highest_class, class, routes: None }
+        CallerFacts { name: "team".into(), highest_class, class, routes: None, priority: Priority::Interactive }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weighbridge_backend::{DataClass, NanoUsd};
+use weighbridge_backend::{DataClass, NanoUsd, Priority};
 use weighbridge_engine::PrefixReuse;
 use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
@@ -133,6 +133,7 @@ pub(super) struct Caller {
     pub(super) highest_class: Option<DataClass>,
     pub(super) class: Option<DataClass>,
     pub(super) routes: Option<Vec<Located<String>>>,
+    pub(super) priority: Option<Priority>,
 }
 
 pub(super) struct Route {
@@ -331,6 +332,7 @@ impl Caller {
             highest_class: class(table, "highest_class"),
             class: class(table, "class"),
             routes: table.texts("routes"),
+            priority: table.word("priority", &Priority::NAMES, |word| word.parse().ok()),
         }
     }
 }

@@ -387,6 +387,7 @@ fn resolve_caller(caller: &raw::Caller, routes: &BTreeSet<&str>, reader: &Reader
         highest_class: caller.highest_class.unwrap_or(DataClass::Restricted),
         class: caller.class,
         routes: caller.routes.as_ref().map(names),
+        priority: caller.priority.unwrap_or_default(),
     };
     Some(CallerKey { key: key?, facts: facts.into() })
 }
