@@ -8,7 +8,10 @@ use std::sync::Arc;
 use futures_core::Stream;
 use futures_core::future::BoxFuture;
 
-use crate::{Capability, DataClass, Dialect, Event, Failure, Meter, NanoUsd, Need, Request, Usage};
+use crate::{
+    Capability, Computation, DataClass, Dialect, Event, Failure, Forecast, Meter, NanoUsd, Need, Request, Standing,
+    Usage,
+};
 
 /// The events of one answer, in order. Dropping it cancels the attempt: an upstream connection closes, a
 /// local sequence ends within one step. After an `Err` nothing follows.
@@ -41,6 +44,21 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// When the prompt cannot be rendered for this backend (a template that refuses the conversation).
     fn count_prompt(&self, request: &Request) -> Result<PromptCount, Failure>;
+
+    /// What to expect of it, were it asked now on behalf of `standing`; the request's own is not looked at. Called for
+    /// every plan: it keeps nobody waiting for longer than [`Backend::count_prompt`] does.
+    ///
+    /// # Errors
+    /// As [`Backend::count_prompt`].
+    fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
+        _ = standing;
+        self.count_prompt(request).map(Forecast::from)
+    }
+
+    /// What it holds and has done, where it computes on this machine; cheap.
+    fn computation(&self) -> Option<Computation> {
+        None
+    }
 
     /// Starts one attempt. The future and the events are cancelled by dropping them.
     fn answer(&self, request: Arc<Request>) -> Answer;

@@ -8,6 +8,7 @@ mod backend;
 mod class;
 mod event;
 mod failure;
+mod forecast;
 mod meter;
 mod money;
 mod receipt;
@@ -17,6 +18,7 @@ pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Load, O
 pub use class::{DataClass, UnknownClass};
 pub use event::{Event, FinishReason, ToolCallDelta, Usage};
 pub use failure::{Failure, FailureKind, Stage};
+pub use forecast::{Computation, Forecast, PageCounts, TokenTime};
 pub use meter::Meter;
 pub use money::NanoUsd;
 pub use receipt::{AttemptRecord, Outcome, Receipt};

@@ -11,6 +11,7 @@ use std::time::Instant;
 use weighbridge_backend::{Failure, FailureKind};
 use weighbridge_models::{ComputeError, Decoder, LentPage};
 
+use crate::board::Board;
 use crate::life::{EndOfLife, Life, shutting_down};
 use crate::sampler::Sampler;
 use crate::scheduler::{Scheduler, SequenceId, Work};
@@ -39,6 +40,8 @@ pub(crate) struct Engine {
     /// What the current step computes; kept for its memory.
     batch: Vec<Work>,
     next_id: u64,
+    /// What others may know of it.
+    board: Arc<Board>,
     life: Arc<Life>,
 }
 
@@ -48,6 +51,7 @@ impl Engine {
         stop_tokens: Vec<u32>,
         scheduler: Scheduler,
         inbox: Receiver<Message>,
+        board: Arc<Board>,
         life: Arc<Life>,
     ) -> Self {
         Self {
@@ -61,6 +65,7 @@ impl Engine {
             lent: Vec::new(),
             batch: Vec::new(),
             next_id: 0,
+            board,
             life,
         }
     }
@@ -96,6 +101,7 @@ impl Engine {
         self.let_go_of_abandoned(began);
         let mut batch = std::mem::take(&mut self.batch);
         self.scheduler.next_step(&mut batch);
+        self.board.post(&self.scheduler);
         self.borrow_pages();
         // Apart they are published as they come, and one that fails harms no other.
         let together = if self.decoder.computes_together() { batch.len() } else { 1 };
@@ -107,6 +113,10 @@ impl Engine {
         }
         self.batch = batch;
         self.scheduler.took(began.elapsed());
+        if self.sequences.is_empty() {
+            // It sleeps from here on.
+            self.board.post(&self.scheduler);
+        }
     }
 
     /// Reads what has come, and sleeps until something does where there is nothing to do. Whether to go on.

@@ -9,6 +9,7 @@
 //! Where the kernels compute, the sequences of a step go by the weights together, on pages that they share where
 //! they begin alike; elsewhere each is computed by itself with a cache of its own.
 
+mod board;
 mod engine;
 mod life;
 mod local;
@@ -16,6 +17,7 @@ mod memory;
 mod options;
 mod pages;
 mod places;
+mod prefixes;
 mod prompt;
 mod reply;
 mod sampler;

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use weighbridge_backend::{
-    Answer, Answering, Backend, Capability, Failure, FailureKind, Health, Load, Meter, Offer, PromptCount, Request,
-    Standing,
+    Answer, Answering, Backend, Capability, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer,
+    PromptCount, Request, Standing,
 };
 use weighbridge_dialogue::{ChatTemplate, ToolCallParser};
 use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
+use crate::board::{Board, Newcomer};
 use crate::engine::{Engine, Message};
 use crate::life::Life;
 use crate::memory;
@@ -46,6 +47,7 @@ struct Desk {
     places: Places,
     prefix_reuse: PrefixReuse,
     inbox: Sender<Message>,
+    board: Arc<Board>,
     life: Arc<Life>,
 }
 
@@ -102,7 +104,9 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     let (inbox, messages) = channel();
     let life = Arc::new(Life::default());
     let scheduler = Scheduler::new(limits(options, &decoder), PagePool::new(plan.pages, PAGE_TOKENS));
-    let engine = Engine::new(decoder, checkpoint.stop_tokens().to_vec(), scheduler, messages, Arc::clone(&life));
+    let board = Arc::new(Board::new(&scheduler, decoder.cost().is_some()));
+    let stop_tokens = checkpoint.stop_tokens().to_vec();
+    let engine = Engine::new(decoder, stop_tokens, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
     let desk = Desk {
         offer,
         prompter,
@@ -110,6 +114,7 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
         places: Places::new(options.max_running.max(1).saturating_add(options.max_waiting)),
         prefix_reuse: if shares { options.prefix_reuse } else { PrefixReuse::Off },
         inbox,
+        board,
         life,
     };
     Ok((desk, engine))
@@ -160,6 +165,14 @@ impl Backend for LocalModel {
         Ok(PromptCount::Exact(tokens.len() as u64))
     }
 
+    fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
+        self.desk.forecast(request, standing)
+    }
+
+    fn computation(&self) -> Option<Computation> {
+        Some(self.desk.board.computation())
+    }
+
     fn answer(&self, request: Arc<Request>) -> Answer {
         let desk = Arc::clone(&self.desk);
         Box::pin(async move {
@@ -192,6 +205,27 @@ impl Desk {
         })
     }
 
+    /// What to expect of a request.
+    fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
+        let prompt = self.prompter.prompt(request)?;
+        let realm = self.realm(standing);
+        let (newcomer, cached_tokens) = self.newcomer(&prompt, standing, realm.as_ref());
+        Ok(Forecast {
+            prompt: PromptCount::Exact(prompt.len() as u64),
+            cached_tokens: cached_tokens as u64,
+            first_token: self.board.first_token(&newcomer, self.places.interval()),
+            token_time: self.board.token_time(),
+        })
+    }
+
+    /// A prompt as the engine will see it, and how many tokens of it are computed already.
+    fn newcomer<'a>(&self, prompt: &[u32], standing: &'a Standing, realm: Option<&Realm>) -> (Newcomer<'a>, usize) {
+        let cached = realm.map_or(0, |realm| self.board.cached_tokens(realm, prompt));
+        let tokens = prompt.len() - cached;
+        let Standing { caller, priority, .. } = standing;
+        (Newcomer { caller, priority: *priority, tokens, pages: tokens.div_ceil(PAGE_TOKENS) }, cached)
+    }
+
     /// Prepares the prompt and hands the request to the engine, one sequence for each of the places.
     fn begin(&self, request: &Request, places: Vec<Place>) -> Result<Answering, Failure> {
         let prompt = self.prompter.prompt(request)?;
@@ -201,6 +235,7 @@ impl Desk {
         let (reply, events) = Reply::new(places.len(), meter.clone(), Arc::clone(&self.life));
         let Standing { caller, priority, deadline, .. } = request.standing.clone();
         let realm = self.realm(&request.standing).map(Arc::new);
+        self.board.announce(&self.newcomer(&prompt, &request.standing, realm.as_deref()).0);
         let commission =
             Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline });
         let sequences = (0..).zip(places).map(|(choice, place)| {

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use weighbridge_backend::DataClass;
 
+use crate::prefixes::Prefixes;
+
 /// One page: a number below the pool's capacity, the lowest being made first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PageId(pub(crate) u32);
@@ -43,6 +45,8 @@ pub(crate) struct PagePool {
     releases: u64,
     /// Counts what was named.
     names: u64,
+    /// The same names, for others to read.
+    prefixes: Arc<Prefixes>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +55,8 @@ struct Page {
     name: Option<Name>,
     /// What pages behind it name it by; never used again.
     number: u64,
+    /// What its name comes to in [`Prefixes`].
+    digest: u64,
     idle_since: u64,
 }
 
@@ -69,8 +75,9 @@ enum Before {
 impl PagePool {
     /// At most `capacity` pages of `page_tokens` tokens.
     pub(crate) fn new(capacity: usize, page_tokens: usize) -> Self {
+        let page_tokens = page_tokens.max(1);
         Self {
-            page_tokens: page_tokens.max(1),
+            page_tokens,
             // A page is named by 32 bits.
             capacity: capacity.min(u32::MAX as usize),
             pages: Vec::new(),
@@ -80,6 +87,7 @@ impl PagePool {
             owned: 0,
             releases: 0,
             names: 0,
+            prefixes: Arc::new(Prefixes::new(page_tokens)),
         }
     }
 
@@ -96,6 +104,21 @@ impl PagePool {
     /// How many were made: every page there is has a lower number.
     pub(crate) fn made(&self) -> usize {
         self.pages.len()
+    }
+
+    /// How many may be made.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// How many can be taken and hold a prefix that could be found until then.
+    pub(crate) fn cached(&self) -> usize {
+        self.idle.len()
+    }
+
+    /// What prefixes there are, for other threads.
+    pub(crate) fn prefixes(&self) -> &Arc<Prefixes> {
+        &self.prefixes
     }
 
     /// A page for a sequence to write to. `None` where all are owned.
@@ -129,8 +152,11 @@ impl PagePool {
         }
         self.names += 1;
         let number = self.names;
+        let before = before.map(|before| self.pages[before.0 as usize].digest);
+        let digest = self.prefixes.digest(realm, before, tokens);
+        self.prefixes.add(digest);
         let page = self.page(id);
-        (page.name, page.number) = (Some(name.clone()), number);
+        (page.name, page.number, page.digest) = (Some(name.clone()), number, digest);
         self.named.insert(name, id);
         id
     }
@@ -168,8 +194,11 @@ impl PagePool {
     /// Takes the name from the page that was let go longest ago.
     fn forget_oldest(&mut self) -> Option<PageId> {
         let (_, id) = self.idle.pop_first()?;
-        if let Some(name) = self.page(id).name.take() {
+        let page = self.page(id);
+        let digest = page.digest;
+        if let Some(name) = page.name.take() {
             self.named.remove(&name);
+            self.prefixes.remove(digest);
         }
         Some(id)
     }

@@ -64,6 +64,11 @@ impl Places {
         self.lock().taken
     }
 
+    /// The mean time from one answer that ends to the next; `None` where none has yet.
+    pub(crate) fn interval(&self) -> Option<Duration> {
+        self.lock().turnover.interval()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing below can panic while it holds the lock, so that the counts are right even so.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,6 +10,7 @@
 //! anybody new begins. The oldest never gives back, so that every sequence ends.
 
 mod pace;
+mod told;
 mod turns;
 
 use std::collections::{HashMap, VecDeque};
@@ -18,14 +19,15 @@ use std::time::Duration;
 
 use weighbridge_backend::Priority;
 
-pub(crate) use self::pace::Pace;
 use self::pace::Took;
-pub(crate) use self::turns::Caller;
+pub(crate) use self::pace::{Pace, Speed};
+pub(crate) use self::told::{Pending, Totals};
 use self::turns::Turns;
+pub(crate) use self::turns::{Caller, INTERACTIVE_IN_A_ROW};
 use crate::pages::{PageId, PagePool, Realm};
 
 /// Tokens of prompts that one caller is given before it is the next one's turn within a step.
-const SLICE: usize = 32;
+pub(crate) const SLICE: usize = 32;
 /// Tokens of prompts that one caller may bring in before it is the next one's turn at a place.
 const ROUND: usize = 512;
 
@@ -92,6 +94,7 @@ pub(crate) struct Scheduler {
     latest: (usize, usize),
     /// Counts sequences as they begin.
     begun: u64,
+    totals: Totals,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,8 @@ struct Entry {
     /// When it began; a lower number is older. It stays when pages are given back.
     age: u64,
     decodes: bool,
+    /// Tokens of the prompt that were there when it came.
+    found: usize,
 }
 
 impl Scheduler {
@@ -127,12 +132,14 @@ impl Scheduler {
             chunks: Vec::new(),
             latest: (0, 0),
             begun: 0,
+            totals: Totals::default(),
         }
     }
 
     /// Queues a sequence.
     pub(crate) fn enqueue(&mut self, arrival: Arrival) {
         let Arrival { id, caller, priority, realm, prompt } = arrival;
+        let found = realm.as_ref().map_or(0, |realm| self.pages.prefixes().cached_tokens(realm, &prompt));
         self.waiting.push(&caller, priority, id);
         let entry = Entry {
             caller,
@@ -145,6 +152,7 @@ impl Scheduler {
             published: 0,
             age: u64::MAX,
             decodes: false,
+            found,
         };
         self.sequences.insert(id, entry);
     }
@@ -168,6 +176,7 @@ impl Scheduler {
         let answers = step.len();
         self.advance_prompts(step);
         self.latest = (answers, step[answers..].iter().map(|work| work.count).sum());
+        self.totals.steps += u64::from(!step.is_empty());
     }
 
     /// The tokens of a share.
@@ -247,6 +256,7 @@ impl Scheduler {
         table.extend((0..needed).map_while(|_| self.pages.take()));
         (entry.table, entry.published) = (table, found);
         entry.computed = found * self.pages.page_tokens();
+        self.totals.prefix_hit_tokens += entry.computed as u64;
         entry.decodes = false;
         if entry.age == u64::MAX {
             entry.age = self.begun;
@@ -295,6 +305,7 @@ impl Scheduler {
     }
 
     fn preempt(&mut self, id: SequenceId) {
+        self.totals.preemptions += 1;
         self.prompts.remove(id);
         // The younger ones were before it: so the oldest comes to stand first.
         self.preempted.push_front(id);

@@ -19,7 +19,6 @@ use crate::gateway::Core;
 use crate::prepare::{Arrival, Prepared};
 use crate::relay::{Relay, relay};
 use crate::respond::Refusal;
-use crate::standing::standing;
 use crate::wire::{AnswerHead, ChatAnswer, ChatBody, ChatStream};
 
 /// Where it is served.
@@ -77,7 +76,7 @@ impl Core {
         let bytes = read_body(&parts.headers, body, &self.limits).await?;
         let (body, prepared) =
             self.parse_and_plan(Arc::clone(account.request_id()), parts.headers, caller, bytes, account).await?;
-        let Prepared { plan, refusal } = prepared;
+        let Prepared { plan, refusal, .. } = prepared;
         account.routed(&plan.route, plan.class);
         if let Some(refusal) = refusal {
             return Err(refusal);
@@ -105,10 +104,10 @@ impl Core {
         let work = move || -> Result<_, Refusal> {
             let mut body = ChatBody::parse(id, &bytes)?;
             let arrival = Arrival { path: PATH, headers: &headers, caller: caller.as_deref() };
-            let prepared = gateway.prepare(&arrival, &body.request).and_then(|prepared| {
-                body.request.standing = standing(&arrival, prepared.plan.class)?;
-                Ok(prepared)
-            });
+            let prepared = gateway.prepare(&arrival, &body.request);
+            if let Ok(prepared) = &prepared {
+                body.request.standing = prepared.standing.clone();
+            }
             Ok((body, prepared))
         };
         let (body, prepared) =

@@ -6,12 +6,13 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weighbridge_backend::{BackendId, DataClass, Failure, Health, Need, Request};
-use weighbridge_policy::{Asking, BackendFacts, CallerFacts, NoRoute, Plan, Reason, Route, find_route, plan};
+use weighbridge_backend::{BackendId, DataClass, Failure, Health, Need, Request, Standing};
+use weighbridge_policy::{Asking, BackendFacts, CallerFacts, NoRoute, Plan, Reason, Route, class_of, find_route, plan};
 
 use crate::Gateway;
 use crate::gateway::Core;
 use crate::respond::Refusal;
+use crate::standing::standing;
 use crate::wire::ChatBody;
 
 /// The header that raises a request's class.
@@ -24,9 +25,10 @@ pub(crate) struct Arrival<'a> {
     pub(crate) caller: Option<&'a CallerFacts>,
 }
 
-/// A plan, and the refusal that it comes to where it has no attempts.
+/// A plan, on whose behalf it is, and the refusal that it comes to where it has no attempts.
 pub(crate) struct Prepared {
     pub(crate) plan: Plan,
+    pub(crate) standing: Standing,
     pub(crate) refusal: Option<Refusal>,
 }
 
@@ -49,17 +51,20 @@ impl Core {
             choices: request.choices.get(),
         };
         let route = find_route(&self.routes, self.known(), &asking).map_err(|none| no_route(&none, request))?;
+        let standing = standing(arrival, class_of(route, &asking))?;
         let mut uncounted = None;
-        let facts: Vec<_> = route.backends.iter().filter_map(|id| self.facts(id, request, &mut uncounted)).collect();
+        let facts = route.backends.iter().filter_map(|id| self.facts(id, request, &standing, &mut uncounted));
+        let facts: Vec<_> = facts.collect();
         let plan = plan(route, &asking, &facts);
         let refusal = plan.attempts.is_empty().then(|| self.refuse(route, &plan, request, uncounted.as_ref()));
-        Ok(Prepared { plan, refusal })
+        Ok(Prepared { plan, standing, refusal })
     }
 
     fn facts<'a>(
         &'a self,
         id: &BackendId,
         request: &Request,
+        standing: &Standing,
         uncounted: &mut Option<Failure>,
     ) -> Option<BackendFacts<'a>> {
         let registered = self.backend(id)?;
@@ -71,8 +76,8 @@ impl Core {
         // A backend that cannot take one of the messages has its capability to say so; only what it could
         // take is worth counting.
         let readable = request.asked.iter().all(|asked| asked.hint || offer.meets(&asked.need));
-        let prompt = match readable.then(|| registered.backend.count_prompt(request)) {
-            Some(Ok(count)) => Some(count),
+        let forecast = match readable.then(|| registered.backend.forecast(request, standing)) {
+            Some(Ok(forecast)) => Some(forecast),
             Some(Err(failure)) => {
                 health = Health::Out(failure.message.clone());
                 *uncounted = Some(failure);
@@ -81,8 +86,8 @@ impl Core {
             None => None,
         };
         let expected = request.max_output_tokens.map_or(self.limits.expected_output_tokens, u64::from);
-        let first_token = registered.experience.first_token();
-        Some(BackendFacts { offer, health, prompt, expected_output_tokens: expected, first_token })
+        let mean_first_token = registered.experience.first_token();
+        Some(BackendFacts { offer, health, forecast, expected_output_tokens: expected, mean_first_token })
     }
 
     /// What to answer where nobody may.

@@ -1,5 +1,5 @@
 //! What the gateway has learnt about each backend: how soon it begins to answer, and until when it asked
-//! to be left alone. Policy gets this as values.
+//! to be left alone. Policy gets this as values, beside what a backend foretells itself.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weighbridge_backend::{Asked, DataClass, Health, NanoUsd, Offer, Priority, PromptCount, Usage};
+use weighbridge_backend::{Asked, DataClass, Forecast, Health, NanoUsd, Offer, Priority, PromptCount, Usage};
 
 use crate::Route;
 
@@ -57,20 +57,55 @@ pub struct BackendFacts<'a> {
     pub offer: &'a Offer,
     /// How it is now.
     pub health: Health,
-    /// How many tokens the prompt has for it; `None` where they could not be counted.
-    pub prompt: Option<PromptCount>,
+    /// What it expects of the request: the tokens of the prompt, and where it computes here more than that. `None`
+    /// where the prompt could not be counted.
+    pub forecast: Option<Forecast>,
     /// How many tokens each choice is expected to have: the caller's bound, or an estimate.
     pub expected_output_tokens: u64,
-    /// Its mean time to the first token, where it was measured.
-    pub first_token: Option<Duration>,
+    /// Its mean time to the first token of any request, where it was measured.
+    pub mean_first_token: Option<Duration>,
+}
+
+/// When the first token of an answer is expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstToken {
+    /// As the backend foretells for this very request, with its queue and what it has computed already.
+    Predicted(Duration),
+    /// As others were answered of late.
+    Mean(Duration),
+}
+
+impl FirstToken {
+    /// How long it takes.
+    pub fn time(self) -> Duration {
+        match self {
+            Self::Predicted(time) | Self::Mean(time) => time,
+        }
+    }
 }
 
 impl BackendFacts<'_> {
+    /// How many tokens the prompt has for it.
+    pub(crate) fn prompt(&self) -> Option<PromptCount> {
+        self.forecast.map(|forecast| forecast.prompt)
+    }
+
+    /// What it foretells, else what was measured of others.
+    pub(crate) fn first_token(&self) -> Option<FirstToken> {
+        let predicted = self.forecast.and_then(|forecast| forecast.first_token).map(FirstToken::Predicted);
+        predicted.or(self.mean_first_token.map(FirstToken::Mean))
+    }
+
+    /// What the request is expected to take of this machine.
+    pub(crate) fn compute_time(&self, choices: u32) -> Option<Duration> {
+        self.forecast?.compute_time(self.expected_output_tokens.saturating_mul(u64::from(choices)))
+    }
+
     /// What the request is expected to cost here: the prompt once, the answer for each choice. A prompt
     /// that could not be counted adds nothing.
     pub(crate) fn estimated_cost(&self, choices: u32) -> NanoUsd {
         self.offer.price.of(&Usage {
-            prompt_tokens: self.prompt.map_or(0, PromptCount::tokens),
+            prompt_tokens: self.prompt().map_or(0, PromptCount::tokens),
             completion_tokens: self.expected_output_tokens.saturating_mul(u64::from(choices)),
             ..Usage::default()
         })

@@ -81,7 +81,7 @@ fn cannot_honour(asking: &Asking<'_>, facts: &BackendFacts<'_>) -> Vec<Reason> {
 /// An exact prompt must fit with the answer beside it. An estimate may be off by more than the answer has, so
 /// it counts alone; a prompt that could not be counted is for the backend to judge.
 fn context_too_small(asking: &Asking<'_>, facts: &BackendFacts<'_>) -> Option<Reason> {
-    let (context, prompt) = (facts.offer.context?, facts.prompt?);
+    let (context, prompt) = (facts.offer.context?, facts.prompt()?);
     let output = match prompt {
         PromptCount::Exact(_) => asking.max_output_tokens.unwrap_or(0),
         PromptCount::Estimate(_) => 0,

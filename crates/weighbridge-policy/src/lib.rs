@@ -27,7 +27,7 @@ mod prefer;
 mod reason;
 mod route;
 
-pub use asking::{Asking, BackendFacts, CallerFacts, class_of};
+pub use asking::{Asking, BackendFacts, CallerFacts, FirstToken, class_of};
 pub use find::{Known, NoRoute, Rule, find_route};
 pub use pattern::Pattern;
 pub use plan::{Choice, Exclusion, Plan, Refusal, plan};

@@ -1,10 +1,11 @@
 //! The order among the backends that may answer, and the reason for each place.
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
 use weighbridge_backend::NanoUsd;
 
-use crate::{BackendFacts, Prefer};
+use crate::{BackendFacts, FirstToken, Prefer};
 
 /// A backend that may answer.
 pub(crate) struct Candidate<'a> {
@@ -20,11 +21,15 @@ pub(crate) struct Candidate<'a> {
 impl Candidate<'_> {
     /// The cost, where it is worth comparing: without the prompt it would look cheaper than it is.
     fn counted_cost(&self) -> Option<NanoUsd> {
-        self.facts.prompt.map(|_| self.cost)
+        self.facts.prompt().map(|_| self.cost)
     }
 
     fn quality(&self) -> Option<f64> {
         self.facts.offer.quality.filter(|quality| !quality.is_nan())
+    }
+
+    fn first_token(&self) -> Option<Duration> {
+        self.facts.first_token().map(FirstToken::time)
     }
 }
 
@@ -38,7 +43,7 @@ fn compare(prefer: Prefer, a: &Candidate<'_>, b: &Candidate<'_>) -> Ordering {
     match prefer {
         Prefer::Cost => known_first(a.counted_cost(), b.counted_cost(), NanoUsd::cmp),
         Prefer::Quality => known_first(a.quality(), b.quality(), |a, b| b.total_cmp(a)),
-        Prefer::Latency => known_first(a.facts.first_token, b.facts.first_token, Ord::cmp),
+        Prefer::Latency => known_first(a.first_token(), b.first_token(), Ord::cmp),
         Prefer::Order => Ordering::Equal,
     }
 }
@@ -80,12 +85,22 @@ fn figure(prefer: Prefer, candidate: &Candidate<'_>) -> (Option<&'static str>, S
             Some(quality) => (Some("best:"), format!("quality {quality}")),
             None => (None, "quality not known".to_owned()),
         },
-        Prefer::Latency => match candidate.facts.first_token {
-            Some(mean) => (Some("fastest:"), format!("first token in {} ms", mean.as_millis())),
+        Prefer::Latency => match candidate.facts.first_token() {
+            Some(FirstToken::Predicted(time)) => (Some("fastest:"), predicted(candidate.facts, time)),
+            Some(FirstToken::Mean(time)) => (Some("fastest:"), format!("first token in {} ms", time.as_millis())),
             None => (None, "time to first token not measured yet".to_owned()),
         },
         Prefer::Order => (None, format!("{} in the route's order", ordinal(candidate.place + 1))),
     }
+}
+
+/// A prediction, and what of the prompt is there already, as that makes it what it is.
+fn predicted(facts: &BackendFacts<'_>, time: Duration) -> String {
+    let cached = match facts.forecast.map_or(0, |forecast| forecast.cached_tokens) {
+        0 => String::new(),
+        cached => format!(", {cached} tokens of the prompt being computed already"),
+    };
+    format!("first token predicted in {} ms{cached}", time.as_millis())
 }
 
 /// `1st`, `2nd`, `11th`.

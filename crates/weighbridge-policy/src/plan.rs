@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weighbridge_backend::{BackendId, DataClass, NanoUsd, PromptCount};
 
 use crate::exclude::Requirements;
 use crate::order::{Candidate, sort, why};
-use crate::{Asking, BackendFacts, Prefer, Reason, Route, class_of};
+use crate::{Asking, BackendFacts, FirstToken, Prefer, Reason, Route, class_of};
 
 /// What policy decided on a request; pure data. Every backend of the route is in exactly one of `attempts`
 /// and `excluded`.
@@ -36,6 +37,12 @@ pub struct Choice {
     pub estimated_cost: NanoUsd,
     /// The tokens of the prompt there, where they could be counted.
     pub prompt_tokens: Option<PromptCount>,
+    /// Of these, how many it has computed already.
+    pub cached_tokens: u64,
+    /// When the first token is expected, where anything is known of it.
+    pub first_token: Option<FirstToken>,
+    /// What the request is expected to take of this machine, where the backend computes here and has measured it.
+    pub compute_time: Option<Duration>,
     /// The hints that it cannot use, as the caller wrote them.
     pub unused_hints: Vec<String>,
     /// Why it stands in this place: `cheapest at 0.0001 USD`, `1st in the route's order`.
@@ -104,7 +111,10 @@ fn choices(prefer: Prefer, asking: &Asking<'_>, sorted: &[Candidate<'_>]) -> Vec
     let choice = |(before, candidate): (Option<&Candidate<'_>>, &Candidate<'_>)| Choice {
         backend: candidate.facts.offer.id.clone(),
         estimated_cost: candidate.cost,
-        prompt_tokens: candidate.facts.prompt,
+        prompt_tokens: candidate.facts.prompt(),
+        cached_tokens: candidate.facts.forecast.map_or(0, |forecast| forecast.cached_tokens),
+        first_token: candidate.facts.first_token(),
+        compute_time: candidate.facts.compute_time(asking.choices),
         unused_hints: unused_hints(asking, candidate.facts),
         reason: why(prefer, before, candidate),
     };

@@ -10,7 +10,8 @@ pub enum Prefer {
     Cost,
     /// The best first, by the quality that the operator gave it.
     Quality,
-    /// The fastest first, by its measured time to the first token.
+    /// The fastest first, by the time to the first token: what a backend foretells for this request, else the mean of
+    /// what was measured.
     Latency,
     /// As the route lists them.
     Order,

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weighbridge_backend::{
-    Asked, BackendId, Capability, DataClass, Dialect, Health, NanoUsd, Need, Offer, Price, Priority, PromptCount,
+    Asked, BackendId, Capability, DataClass, Dialect, Forecast, Health, NanoUsd, Need, Offer, Price, Priority,
+    PromptCount,
 };
 use weighbridge_policy::{
-    Asking, BackendFacts, CallerFacts, Match, Named, Plan, Prefer, Reason, Refusal, Require, Route, plan,
+    Asking, BackendFacts, CallerFacts, FirstToken, Match, Named, Plan, Prefer, Reason, Refusal, Require, Route, plan,
 };
 
 /// A local model that is free and slow, one in Europe that is dear and good, one in America that is neither.
@@ -47,6 +48,8 @@ struct Case {
     healths: [Health; 3],
     prompts: [Option<PromptCount>; 3],
     first_tokens: [Option<u64>; 3],
+    /// Milliseconds to the first token of this request, and tokens of its prompt that are computed.
+    forecasts: [Option<(u64, u64)>; 3],
     caller: Option<CallerFacts>,
     header_class: Option<DataClass>,
     model: &'static str,
@@ -71,6 +74,7 @@ fn plainest() -> Case {
         healths: [Health::Ready, Health::Ready, Health::Ready],
         prompts: [Some(PromptCount::Exact(1000)), Some(PromptCount::Estimate(1000)), Some(PromptCount::Estimate(1000))],
         first_tokens: [None, None, None],
+        forecasts: [None, None, None],
         caller: None,
         header_class: None,
         model: "auto",
@@ -81,6 +85,12 @@ fn plainest() -> Case {
 }
 
 impl Case {
+    fn forecast(&self, i: usize, prompt: PromptCount) -> Forecast {
+        let (first_token, cached_tokens) = self.forecasts[i].unzip();
+        let first_token = first_token.map(Duration::from_millis);
+        Forecast { first_token, cached_tokens: cached_tokens.unwrap_or(0), ..prompt.into() }
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
@@ -90,9 +100,9 @@ impl Case {
         let facts = (0..3).map(|i| BackendFacts {
             offer: &self.offers[i],
             health: self.healths[i].clone(),
-            prompt: self.prompts[i],
+            forecast: self.prompts[i].map(|prompt| self.forecast(i, prompt)),
             expected_output_tokens: 100,
-            first_token: self.first_tokens[i].map(Duration::from_millis),
+            mean_first_token: self.first_tokens[i].map(Duration::from_millis),
         });
         let asking = Asking {
             model: self.model,
@@ -195,6 +205,28 @@ fn by_latency_the_measured_come_before_the_unmeasured() {
             "eu/large: time to first token not measured yet",
         ],
     );
+}
+
+#[test]
+fn by_latency_what_is_foretold_of_this_request_goes_before_what_others_took() {
+    let case = |forecast| {
+        plainest().with(|case| {
+            case.route.prefer = Prefer::Latency;
+            case.first_tokens = [Some(50), None, Some(450)];
+            case.forecasts = [Some(forecast), Some((300, 960)), None];
+        })
+    };
+    check(
+        case((900, 0)),
+        &[
+            "eu/large: fastest: first token predicted in 300 ms, 960 tokens of the prompt being computed already",
+            "us/small: first token in 450 ms",
+            "demo: first token predicted in 900 ms",
+        ],
+    );
+    let attempts = case((20, 0)).plan().attempts;
+    let first = attempts.first().map(|choice| (choice.backend.as_str(), choice.first_token, choice.cached_tokens));
+    assert_eq!(first, Some(("demo", Some(FirstToken::Predicted(Duration::from_millis(20))), 0)));
 }
 
 #[test]

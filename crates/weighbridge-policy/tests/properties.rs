@@ -6,7 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use weighbridge_backend::{
-    Asked, BackendId, Capability, DataClass, Dialect, Health, NanoUsd, Need, Offer, Price, Priority, PromptCount,
+    Asked, BackendId, Capability, DataClass, Dialect, Forecast, Health, NanoUsd, Need, Offer, Price, Priority,
+    PromptCount,
 };
 use weighbridge_policy::{Asking, BackendFacts, CallerFacts, Match, Named, Plan, Prefer, Require, Route, plan};
 
@@ -35,6 +36,18 @@ struct State {
     prompt: Option<PromptCount>,
     expected_output_tokens: u64,
     first_token: Option<Duration>,
+    predicted: Option<Duration>,
+}
+
+impl State {
+    fn forecast(&self) -> Option<Forecast> {
+        self.prompt.map(|prompt| Forecast { first_token: self.predicted, ..prompt.into() })
+    }
+
+    /// What counts by latency: a prediction comes with a prompt that was counted.
+    fn first_token(&self) -> Option<Duration> {
+        self.forecast().and_then(|forecast| forecast.first_token).or(self.first_token)
+    }
 }
 
 impl World {
@@ -42,9 +55,9 @@ impl World {
         let facts = self.backends.iter().map(|state| BackendFacts {
             offer: &state.offer,
             health: state.health.clone(),
-            prompt: state.prompt,
+            forecast: state.forecast(),
             expected_output_tokens: state.expected_output_tokens,
-            first_token: state.first_token,
+            mean_first_token: state.first_token,
         });
         let asking = Asking {
             model: &self.model,
@@ -157,9 +170,10 @@ prop_compose! {
         ]),
         expected_output_tokens in 0..100_u64,
         first_token in proptest::option::of((0..5_u64).prop_map(Duration::from_millis)),
+        predicted in proptest::option::of((0..5_u64).prop_map(Duration::from_millis)),
     ) -> State {
         let health = if is_ready { Health::Ready } else { Health::Out("it fails".to_owned()) };
-        State { offer, health, prompt, expected_output_tokens, first_token }
+        State { offer, health, prompt, expected_output_tokens, first_token, predicted }
     }
 }
 
@@ -354,7 +368,7 @@ proptest! {
                     && sorted.iter().map(|state| state.prompt.is_none()).is_sorted()
             }
             Prefer::Quality => sorted.iter().rev().map(|state| state.offer.quality).is_sorted(),
-            Prefer::Latency => sorted.iter().map(|state| state.first_token.unwrap_or(Duration::MAX)).is_sorted(),
+            Prefer::Latency => sorted.iter().map(|state| state.first_token().unwrap_or(Duration::MAX)).is_sorted(),
             Prefer::Order => {
                 let place = |state: &&State| world.route.backends.iter().position(|id| *id == state.offer.id);
                 sorted.iter().map(place).is_sorted()

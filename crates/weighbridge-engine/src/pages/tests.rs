@@ -115,6 +115,8 @@ fn check(pool: &PagePool, owners: &[Owner]) {
         }
     }
     assert_eq!(pool.owned, pool.pages.iter().filter(|page| page.owners > 0).count());
+    let named = pool.pages.iter().filter(|page| page.name.is_some());
+    assert_eq!(pool.prefixes.len(), named.count(), "what others read is what there is");
     assert_eq!(pool.named.len(), pool.pages.iter().filter(|page| page.name.is_some()).count());
     assert!(pool.pages.len() <= pool.capacity);
 }
@@ -147,6 +149,10 @@ proptest! {
                 owners.push(owner);
             }
             check(&pool, &owners);
+            // The last token of a prompt is computed in any case: with one more the whole of it may be there.
+            let prompt = [&tokens[..], &[9]].concat();
+            let told = pool.prefixes.cached_tokens(&realms[which % 2], &prompt);
+            prop_assert_eq!(told, found(&mut pool, &realms[which % 2], &tokens) * PAGE);
         }
         owners.iter_mut().for_each(|owner| pool.release(&mut owner.table));
         prop_assert_eq!(pool.available(), capacity);

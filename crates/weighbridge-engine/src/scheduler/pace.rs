@@ -29,6 +29,23 @@ pub(crate) struct Pace {
     answers: Option<f64>,
     /// Seconds that a token of a prompt adds.
     token: Option<f64>,
+    /// Seconds of a token of an answer: its share of a step of answers alone.
+    answer: Option<f64>,
+}
+
+/// What steps take, as far as that is known: what a prediction is made from.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Speed {
+    /// Seconds of a step of answers alone, as many as there were of late.
+    pub(crate) answers: Option<f64>,
+    /// Seconds that a token of a prompt adds to a step.
+    pub(crate) token: Option<f64>,
+    /// Seconds of a token of an answer.
+    pub(crate) answer: Option<f64>,
+    /// Tokens of prompts that a step may hold where no answer runs.
+    pub(crate) alone: usize,
+    /// And beside answers.
+    pub(crate) beside: usize,
 }
 
 /// A step that is over.
@@ -50,7 +67,7 @@ impl Pace {
 
     /// Always so many tokens.
     pub(crate) fn fixed(tokens: usize) -> Self {
-        Self { most: tokens.max(1), bound: None, answers: None, token: None }
+        Self { most: tokens.max(1), bound: None, answers: None, token: None, answer: None }
     }
 
     /// Tokens of prompts that a step with so many answers may hold.
@@ -66,6 +83,12 @@ impl Pace {
         ((seconds / token) as usize).max(LEAST).min(self.most)
     }
 
+    /// What steps take and may hold.
+    pub(super) fn speed(&self) -> Speed {
+        let Self { answers, token, answer, .. } = *self;
+        Speed { answers, token, answer, alone: self.prompt_tokens(0), beside: self.prompt_tokens(1) }
+    }
+
     /// Learns from a step.
     pub(super) fn note(&mut self, took: Took) {
         let seconds = took.time.as_secs_f64();
@@ -73,6 +96,7 @@ impl Pace {
             // A step of nothing at all tells nothing.
             if took.answers > 0 {
                 learn(&mut self.answers, seconds);
+                learn(&mut self.answer, seconds / took.answers as f64);
             }
         } else {
             let rest = if took.answers > 0 { self.answers.unwrap_or(0.0) } else { 0.0 };
@@ -113,6 +137,15 @@ mod tests {
         let mut idle = learnt(20, 1000);
         idle.note(Took { answers: 0, prompt_tokens: 0, time: Duration::ZERO });
         assert_eq!(idle.prompt_tokens(8), 30, "a step of nothing tells nothing");
+    }
+
+    #[test]
+    fn what_it_measures_can_be_told() {
+        let speed = learnt(20, 1000).speed();
+        let found = [speed.answers, speed.token, speed.answer].map(|seconds| seconds.map(|it| (it * 1e6).round()));
+        assert_eq!(found, [20_000.0, 1000.0, 2500.0].map(Some));
+        assert_eq!((speed.alone, speed.beside), (512, 30));
+        assert_eq!(Pace::fixed(7).speed(), Speed { alone: 7, beside: 7, ..Speed::default() });
     }
 
     #[test]

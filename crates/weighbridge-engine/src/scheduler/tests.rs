@@ -62,6 +62,31 @@ fn a_prompt_comes_in_chunks_and_then_a_token_a_step() {
 }
 
 #[test]
+fn who_waits_for_how_much_can_be_told_and_what_was_done() {
+    let mut scheduler = scheduler(1, 10, 100);
+    scheduler.enqueue(arrival(0, &different(0, 25)));
+    scheduler.enqueue(arrival(1, &different(1, 7)));
+    turn(&mut scheduler);
+    let mut pending = Vec::new();
+    scheduler.pending(&mut pending);
+    let mut told: Vec<_> = pending.iter().map(|pending| (pending.tokens, pending.waits)).collect();
+    told.sort_unstable();
+    assert_eq!(told, [(7, true), (15, false)]);
+    assert_eq!((scheduler.running(), scheduler.under_way()), ((1, 1), (0, 10)));
+    (0..3).for_each(|_| _ = turn(&mut scheduler));
+    scheduler.remove(SequenceId(0));
+    assert_eq!((scheduler.running().0, scheduler.under_way()), (0, (0, 0)));
+    // The first 24 of its tokens are there.
+    scheduler.enqueue(arrival(2, &different(0, 30)));
+    scheduler.remove(SequenceId(1));
+    scheduler.pending(&mut pending);
+    assert_eq!(pending.iter().map(|pending| (pending.tokens, pending.waits)).collect::<Vec<_>>(), [(6, true)]);
+    turn(&mut scheduler);
+    let Totals { steps, prefix_hit_tokens, preemptions } = scheduler.totals();
+    assert_eq!((steps, prefix_hit_tokens, preemptions), (5, 24, 0));
+}
+
+#[test]
 fn running_answers_come_first_and_a_short_prompt_passes_a_long_one() {
     let mut scheduler = scheduler(4, 40, 1000);
     scheduler.enqueue(arrival(0, &different(0, 2)));

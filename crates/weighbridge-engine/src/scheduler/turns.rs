@@ -13,7 +13,7 @@ use weighbridge_backend::Priority;
 use super::SequenceId;
 
 /// Interactive sequences taken in a row while a batch waits; the next one is of a batch.
-const INTERACTIVE_IN_A_ROW: usize = 8;
+pub(crate) const INTERACTIVE_IN_A_ROW: usize = 8;
 
 /// Who asks, as far as turns go: those without a name are one caller.
 pub(crate) type Caller = Option<Arc<str>>;

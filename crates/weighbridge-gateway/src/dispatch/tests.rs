@@ -98,6 +98,9 @@ fn stage(scripts: &[(&str, &[Line])]) -> Stage {
         backend: BackendId::new(name),
         estimated_cost: NanoUsd::ZERO,
         prompt_tokens: None,
+        cached_tokens: 0,
+        first_token: None,
+        compute_time: None,
         unused_hints: Vec::new(),
         reason: String::new(),
     };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use weighbridge_backend::{Backend, PromptCount};
 use weighbridge_engine::UnloadedModel;
 use weighbridge_gateway::{Callers, Explanation, Gateway, Options};
 use weighbridge_ledger::Ledger;
-use weighbridge_policy::{CallerFacts, Choice, Plan};
+use weighbridge_policy::{CallerFacts, Choice, FirstToken, Plan};
 
 use super::serve::hosted;
 use crate::cli::ExplainArguments;
@@ -136,9 +137,13 @@ fn shown(backend: &str, changes: &Changes) -> String {
 }
 
 fn prompt(choice: &Choice) -> String {
+    let cached = match choice.cached_tokens {
+        0 => String::new(),
+        cached => format!(", {cached} of them computed already"),
+    };
     match choice.prompt_tokens {
-        Some(PromptCount::Exact(tokens)) => format!("{tokens} tokens"),
-        Some(PromptCount::Estimate(tokens)) => format!("about {tokens} tokens"),
+        Some(PromptCount::Exact(tokens)) => format!("{tokens} tokens{cached}"),
+        Some(PromptCount::Estimate(tokens)) => format!("about {tokens} tokens{cached}"),
         None => "not counted".to_owned(),
     }
 }
@@ -181,9 +186,17 @@ fn attempt(place: usize, choice: &Choice, changes: &Changes) -> Value {
         "estimated_cost_usd": choice.estimated_cost.to_string(),
         "prompt_tokens": choice.prompt_tokens.map(PromptCount::tokens),
         "prompt_tokens_exact": exact,
+        "cached_tokens": choice.cached_tokens,
+        "first_token_ms": choice.first_token.map(|first| milliseconds(first.time())),
+        "first_token_predicted": choice.first_token.map(|first| matches!(first, FirstToken::Predicted(_))),
+        "compute_ms": choice.compute_time.map(milliseconds),
         "unused_hints": choice.unused_hints,
         "reason": choice.reason,
     })
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 fn refusal(status: u16, error: &str) -> Value {

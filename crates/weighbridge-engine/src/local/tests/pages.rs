@@ -230,3 +230,55 @@ fn pages_that_do_not_hold_the_context_are_refused_with_figures() -> Outcome {
     assert_eq!(desk.offer.context, Some(1024));
     Ok(())
 }
+
+#[test]
+fn a_forecast_follows_what_is_computed_and_what_waits() -> Outcome {
+    let (desk, mut engine) = on_pages(|_| {})?;
+    let forecast = |request: &Request| desk.forecast(request, &request.standing);
+    let request = long(7);
+    let unknown = forecast(&request)?;
+    let tokens = unknown.prompt.tokens();
+    assert_eq!((unknown.cached_tokens, unknown.first_token), (0, None), "nothing was measured yet");
+    let answering = desk.start(&request)?;
+    let usage = finish(&mut engine, vec![answering]).remove(0).1;
+    let again = forecast(&request)?;
+    assert_eq!(again.cached_tokens, (tokens - 1) / 32 * 32);
+    assert!(again.first_token.is_some() && again.compute_time(5).is_some());
+    let other = of_class(DataClass::Public, "", request.clone());
+    let apart = forecast(&other)?;
+    assert_eq!(apart.cached_tokens, 0, "nothing is foretold across classes");
+    assert!(apart.first_token >= again.first_token);
+    // Whoever is on the way to the engine counts, and so does what the engine has taken in.
+    let mut others = Vec::new();
+    for seed in 0..8 {
+        others.push(desk.start(&of_class(DataClass::Public, "", long(seed)))?);
+    }
+    let behind = forecast(&other)?;
+    assert!(behind.first_token > apart.first_token);
+    finish(&mut engine, others);
+    let last = desk.start(&request)?;
+    finish(&mut engine, vec![last]);
+    let figures = desk.board.computation();
+    let pages = figures.pages.ok_or("the kernels compute on pages")?;
+    assert_eq!((pages.used, pages.capacity), (0, engine.free_pages()));
+    assert!(pages.cached > 0);
+    assert_eq!(figures.prefix_hit_tokens, again.cached_tokens);
+    assert!(figures.steps > usage.completion_tokens);
+    Ok(())
+}
+
+#[test]
+fn a_queue_is_told_as_the_step_begins_and_nothing_is_left_of_it_at_the_end() -> Outcome {
+    let (desk, mut engine) = on_pages(|options| (options.max_running, options.prefill_chunk) = (1, Some(16)))?;
+    let first = desk.start(&long(1))?;
+    let second = desk.start(&long(2))?;
+    turn(&mut engine);
+    assert!(desk.board.computation().pages.is_some_and(|pages| pages.used > 0));
+    drop(second);
+    finish(&mut engine, vec![first]);
+    assert!(desk.board.computation().pages.is_some_and(|pages| pages.used == 0));
+    let alone = desk.forecast(&ask(STORY), &Standing::default())?;
+    let again = desk.forecast(&ask(STORY), &Standing::default())?;
+    assert_eq!(alone, again, "nobody is left ahead");
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What a scheduler tells of itself: who waits for how much, what steps take, what it has done.
+
+use weighbridge_backend::Priority;
+
+use super::{Caller, Scheduler, Speed};
+
+/// What a scheduler has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Steps that were not empty.
+    pub(crate) steps: u64,
+    /// Tokens that sequences found computed as they began.
+    pub(crate) prefix_hit_tokens: u64,
+    /// How often one gave its pages back.
+    pub(crate) preemptions: u64,
+}
+
+/// A sequence with tokens to compute before it draws: who waits for it, and for how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    /// Who waits.
+    pub(crate) caller: Caller,
+    /// Whether others go first.
+    pub(crate) priority: Priority,
+    /// Tokens to compute; while it has no pages, less what was computed of its prompt when it came.
+    pub(crate) tokens: usize,
+    /// It has no pages yet.
+    pub(crate) waits: bool,
+}
+
+impl Scheduler {
+    /// What it has done so far.
+    pub(crate) fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Sequences that have pages, and how many may.
+    pub(crate) fn running(&self) -> (usize, usize) {
+        (self.running.len(), self.limits.max_running)
+    }
+
+    /// Answers and tokens of prompts in the step under way.
+    pub(crate) fn under_way(&self) -> (usize, usize) {
+        if self.running.is_empty() { (0, 0) } else { self.latest }
+    }
+
+    /// What steps take and may hold.
+    pub(crate) fn speed(&self) -> Speed {
+        self.limits.pace.speed()
+    }
+
+    /// Writes down every sequence that has tokens to compute before it draws, in no order.
+    pub(crate) fn pending(&self, pending: &mut Vec<Pending>) {
+        pending.clear();
+        pending.extend(self.sequences.values().filter(|entry| !entry.decodes).map(|entry| Pending {
+            caller: entry.caller.clone(),
+            priority: entry.priority,
+            tokens: entry.tokens.len() - if entry.table.is_empty() { entry.found } else { entry.computed },
+            waits: entry.table.is_empty(),
+        }));
+    }
+}
