@@ -71,4 +71,14 @@ async fn figures_follow_what_happens() {
     assert_eq!(sum("backend_ready", &[]), 2.0);
     assert_eq!((sum("queue_running", &[]), sum("queue_waiting", &[])), (0.0, 0.0));
     assert_eq!(sum("requests_in_flight", &[]), 0.0);
+    let demo = ("backend", "demo");
+    assert!(sum("steps_total", &[demo]) >= 30.0);
+    assert_eq!((sum("preemptions_total", &[demo]), sum("pages", &[demo, ("state", "used")])), (0.0, 0.0));
+    assert_eq!(sum("pages", &[demo]), sum("pages_capacity", &[]));
+    assert!(sum("token_compute_seconds", &[demo, ("kind", "prompt")]) > 0.0);
+    assert!(sum("token_compute_seconds", &[demo, ("kind", "answer")]) > 0.0);
+    // Nothing was measured before the first of them.
+    for name in ["predicted_time_to_first_token_seconds_count", "time_to_first_token_ratio_count"] {
+        assert_eq!(sum(name, &[]), 2.0, "{name}");
+    }
 }

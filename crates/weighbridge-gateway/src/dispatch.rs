@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 use weighbridge_backend::{Answering, Event, Events, Failure, FailureKind, NanoUsd, Request, Stage};
-use weighbridge_policy::{Choice, Plan};
+use weighbridge_policy::{Choice, FirstToken, Plan};
 
 use crate::account::Account;
 use crate::gateway::Core;
@@ -111,7 +111,11 @@ impl Core {
         account.metered(meter, registered.backend.offer().price);
         let silent = || Failure::new(FailureKind::Cut, format!("{} ended its answer before it began", choice.backend));
         let first = events.next().await.ok_or_else(silent)??;
-        registered.experience.answered(account.first_event());
+        let elapsed = account.first_event();
+        registered.experience.answered(elapsed);
+        if let Some(FirstToken::Predicted(predicted)) = choice.first_token {
+            self.books.metrics.foretold(choice.backend.as_str(), predicted, elapsed);
+        }
         let mut begun = vec![first];
         if until == Until::Whole {
             while let Some(event) = events.next().await {

@@ -1,5 +1,7 @@
 //! `GET /metrics`: Prometheus figures. Labels are names from the config, so their number is bounded by it.
 
+mod engine;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +12,24 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use weighbridge_backend::{Load, Receipt};
+use weighbridge_backend::{BackendId, Computation, Load, Receipt};
+
+use self::engine::EngineMetrics;
 
 /// Upper bounds in seconds, from a token of a small model to a long wait.
 const BUCKETS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// What a prediction is divided into: half as long, as long, twice as long.
+const RATIOS: [f64; 9] = [0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0, 8.0];
+
+/// One backend at the moment of a scrape.
+pub(crate) struct Now<'a> {
+    pub(crate) backend: &'a BackendId,
+    pub(crate) load: Load,
+    pub(crate) ready: bool,
+    pub(crate) computation: Option<Computation>,
+}
 
 /// The gateway's figures.
 pub(crate) struct Metrics {
@@ -29,6 +44,9 @@ pub(crate) struct Metrics {
     waiting: Family<BackendLabel, Gauge>,
     running: Family<BackendLabel, Gauge>,
     ready: Family<BackendLabel, Gauge>,
+    predicted_first_token: Family<BackendLabel, Histogram>,
+    first_token_ratio: Family<BackendLabel, Histogram>,
+    engine: EngineMetrics,
     in_flight: Gauge,
 }
 
@@ -70,6 +88,10 @@ struct BackendLabel {
     backend: String,
 }
 
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn histogram() -> Histogram {
     Histogram::new(BUCKETS)
 }
@@ -88,6 +110,9 @@ impl Metrics {
             waiting: Family::default(),
             running: Family::default(),
             ready: Family::default(),
+            predicted_first_token: Family::new_with_constructor(histogram),
+            first_token_ratio: Family::new_with_constructor(|| Histogram::new(RATIOS)),
+            engine: EngineMetrics::default(),
             in_flight: Gauge::default(),
         };
         metrics.registered()
@@ -103,11 +128,16 @@ impl Metrics {
             registry.register_with_unit(name, help, Unit::Seconds, family.clone());
         };
         seconds(registry, "time_to_first_token", "From a request's arrival to its first event", &self.first_token);
+        let help = "From asking a backend to its first event, as it foretold";
+        seconds(registry, "predicted_time_to_first_token", help, &self.predicted_first_token);
+        let help = "The time from asking a backend to its first event, divided by what it foretold";
+        registry.register("time_to_first_token_ratio", help, self.first_token_ratio.clone());
         seconds(registry, "time_between_tokens", "From one event of an answer to the next", &self.between_tokens);
         seconds(registry, "request_duration", "From a request's arrival to its end", &self.duration);
         registry.register("queue_waiting", "Answers that wait in a backend's queue", self.waiting.clone());
         registry.register("queue_running", "Answers that a backend is making", self.running.clone());
         registry.register("backend_ready", "1 where a backend can answer", self.ready.clone());
+        self.engine.register(registry);
         registry.register("requests_in_flight", "Requests admitted and not ended", self.in_flight.clone());
         self
     }
@@ -150,18 +180,29 @@ impl Metrics {
         self.duration.get_or_create(&label).observe(receipt.duration.as_secs_f64());
     }
 
-    /// The page, with the moment's loads put in first.
+    /// A backend that had foretold when its first token comes has begun to answer.
+    pub(crate) fn foretold(&self, backend: &str, predicted: Duration, elapsed: Duration) {
+        let label = backend_label(backend);
+        self.predicted_first_token.get_or_create(&label).observe(predicted.as_secs_f64());
+        if !predicted.is_zero() {
+            self.first_token_ratio.get_or_create(&label).observe(elapsed.div_duration_f64(predicted));
+        }
+    }
+
+    /// The page, with what the backends are like now put in first.
     pub(crate) fn page<'a>(
         &self,
-        loads: impl Iterator<Item = (&'a str, Load, bool)>,
+        backends: impl Iterator<Item = Now<'a>>,
         in_flight: usize,
     ) -> Result<String, fmt::Error> {
-        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        for (backend, load, ready) in loads {
-            let label = backend_label(backend);
+        for Now { backend, load, ready, computation } in backends {
+            let label = backend_label(backend.as_str());
             self.waiting.get_or_create(&label).set(gauge(load.waiting));
             self.running.get_or_create(&label).set(gauge(load.running));
             self.ready.get_or_create(&label).set(i64::from(ready));
+            if let Some(computation) = computation {
+                self.engine.set(&label, &computation);
+            }
         }
         self.in_flight.set(gauge(in_flight));
         let mut page = String::new();

@@ -12,6 +12,7 @@ use weighbridge_backend::{BackendId, Health};
 use weighbridge_policy::CallerFacts;
 
 use crate::gateway::Core;
+use crate::metrics::Now;
 use crate::respond::Refusal;
 
 /// `GET /v1/models`: every name that a route takes from this caller, aliases first.
@@ -98,11 +99,12 @@ pub(crate) async fn metrics(State(gateway): State<Arc<Core>>, headers: HeaderMap
     if gateway.limits.metrics_need_key {
         gateway.callers.identify(&headers)?;
     }
-    let loads = gateway.backends().map(|registered| {
+    let backends = gateway.backends().map(|registered| {
         let backend = &registered.backend;
-        (backend.offer().id.as_str(), backend.load(), backend.health() == Health::Ready)
+        let (load, computation) = (backend.load(), backend.computation());
+        Now { backend: &backend.offer().id, load, ready: backend.health() == Health::Ready, computation }
     });
-    let page = gateway.books.metrics.page(loads, gateway.admission.inside()).map_err(|_| Refusal::internal())?;
+    let page = gateway.books.metrics.page(backends, gateway.admission.inside()).map_err(|_| Refusal::internal())?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
