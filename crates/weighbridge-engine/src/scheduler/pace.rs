@@ -95,20 +95,22 @@ impl Pace {
         if took.prompt_tokens == 0 {
             // A step of nothing at all tells nothing.
             if took.answers > 0 {
-                learn(&mut self.answers, seconds);
-                learn(&mut self.answer, seconds / took.answers as f64);
+                learn(&mut self.answers, seconds, LATEST);
+                learn(&mut self.answer, seconds / took.answers as f64, LATEST);
             }
         } else {
             let rest = if took.answers > 0 { self.answers.unwrap_or(0.0) } else { 0.0 };
             // A step that was quicker than its answers are taken to be tells nothing of prompts.
             let token = (seconds - rest).max(seconds * 0.1) / took.prompt_tokens as f64;
-            learn(&mut self.token, token.max(1e-9));
+            // A few tokens alone take as long as the way through the weights does, and say as little as they are few.
+            let share = if took.answers > 0 { 1.0 } else { (took.prompt_tokens as f64 / FIRST as f64).min(1.0) };
+            learn(&mut self.token, token.max(1e-9), LATEST * share);
         }
     }
 }
 
-fn learn(known: &mut Option<f64>, latest: f64) {
-    *known = Some(known.map_or(latest, |known| known + LATEST * (latest - known)));
+fn learn(known: &mut Option<f64>, latest: f64, weight: f64) {
+    *known = Some(known.map_or(latest, |known| known + weight * (latest - known)));
 }
 
 #[cfg(test)]
@@ -137,6 +139,14 @@ mod tests {
         let mut idle = learnt(20, 1000);
         idle.note(Took { answers: 0, prompt_tokens: 0, time: Duration::ZERO });
         assert_eq!(idle.prompt_tokens(8), 30, "a step of nothing tells nothing");
+    }
+
+    #[test]
+    fn a_few_tokens_alone_say_little_of_a_token() {
+        let mut pace = learnt(20, 1000);
+        pace.note(Took { answers: 0, prompt_tokens: 4, time: Duration::from_millis(20) });
+        let token = pace.speed().token.unwrap_or_default();
+        assert!(token < 0.0011, "{token}");
     }
 
     #[test]
