@@ -9,7 +9,8 @@ prefix is known but where that is what is measured. All ask `/v1/chat/completion
 count tokens as the servers' usage says. Models of random weights hardly ever stop by themselves; answers that do are
 counted by the tokens that they have. llama-server has 16 slots, a context that holds all of them, and flash attention on
 and off, of which the better counts. Every measurement is kept in a file of lines (--results), so that a run that was cut
-short goes on where it stopped; medians over the rounds count. The table is Markdown, with the bars that the work is held
+short goes on where it stopped; medians over the rounds count. What was measured while others used the machine is kept
+and does not count. The table is Markdown, with the bars that the work is held
 against; --record keeps it in benches/record/.
 
 Works: clients16 is 16 clients with prompts of 100 to 2,000 tokens and answers of 64 to 256, --asks of each one after the
@@ -29,7 +30,7 @@ import tempfile
 import time
 
 from compare import HERE, Results, processor
-from streams import Broken, Server, Stream, free_port, quantile
+from streams import Broken, Server, Stream, free_port, machine_cpu_s, quantile
 
 WORKS = "clients16,long,prefix"
 CLIENTS, PROMPT_TOKENS, ANSWER_TOKENS = 16, (100, 2000), (64, 256)
@@ -209,12 +210,18 @@ def measured(args, model, work, side, round_number):
 async def timed(args, server, work, generator):
     client = Client(server.address)
     await client.warm_up()
-    began, client_s, server_s = time.perf_counter(), time.process_time(), server.cpu_s()
+    before = used(server)
     result = await {"clients16": clients16, "long": long, "prefix": prefix}[work](client, generator, args)
-    took = time.perf_counter() - began
+    took, client_s, server_s, system_s, machine_s = (late - early for early, late in zip(before, used(server)))
+    others = max(0.0, machine_s - client_s - server_s) / took
     # Shares of one processor.
-    return {**result, "client_cpu": (time.process_time() - client_s) / took,
-            "server_cpu": (server.cpu_s() - server_s) / took, "resident_bytes": server.resident_bytes()}
+    return {**result, "client_cpu": client_s / took, "server_cpu": server_s / took, "system_cpu": system_s / took,
+            "others_cpu": others, "disturbed": others > args.others, "resident_bytes": server.resident_bytes()}
+
+
+def used(server):
+    """Seconds that have passed, and those of processors: of this client, the server, its part in the system, of all."""
+    return time.perf_counter(), time.process_time(), *server.cpu_s(), machine_cpu_s()
 
 
 def sides(args):
@@ -225,7 +232,7 @@ def sides(args):
 
 
 def key_of(args, model, work, side):
-    return {"model": model.name, "work": work, "threads": args.threads, "asks": args.asks, **side}
+    return {"model": model.name, "work": work, "threads": args.threads, "asks": args.asks, "disturbed": False, **side}
 
 
 def measure(args, works, results):
@@ -243,7 +250,11 @@ def measure(args, works, results):
                         return
                     setting = side["precision"] or f"-fa {side['flash_attn']}"
                     print(f"round {done + 1}: {model.name} {work} {side['who']} {setting}", file=sys.stderr)
-                    results.add(key, measured(args, model, work, side, done))
+                    line = measured(args, model, work, side, done)
+                    results.add(key, line)
+                    if line["disturbed"]:
+                        print(f"does not count: others took {line['others_cpu']:.2f} processors; the same command "
+                              "measures it again", file=sys.stderr)
 
 
 # Of each work: what is shown (its name in a line, what to multiply it by, its unit) and the bar on our figure, where
@@ -328,8 +339,9 @@ def markdown(table):
 
 def costs(args, works, results):
     """What the client took, since it shares the machine with what it measures, and what the servers used."""
-    yield "\n| work | side | client, % of a processor | server, processors | resident, MiB | prompt, answer tokens |"
-    yield "|---|---|---|---|---|---|"
+    yield ("\n| work | side | client, % of a processor | server, processors (in the system) | others | resident, MiB | "
+           "prompt, answer tokens |")
+    yield "|---|---|---|---|---|---|---|"
     for model in args.model:
         for work in works:
             for side in sides(args):
@@ -340,7 +352,8 @@ def costs(args, works, results):
                 tokens = ", ".join(str(results.median(key, count)) for count in ("prompt_tokens", "answer_tokens")
                                    if results.median(key, count) is not None)
                 yield (f"| {work} | {name} | {100 * results.median(key, 'client_cpu'):.1f} | "
-                       f"{results.median(key, 'server_cpu'):.2f} | {results.median(key, 'resident_bytes') / 2**20:.0f} | {tokens} |")
+                       f"{results.median(key, 'server_cpu'):.2f} ({results.median(key, 'system_cpu'):.2f}) | "
+                       f"{results.median(key, 'others_cpu'):.2f} | {results.median(key, 'resident_bytes') / 2**20:.0f} | {tokens} |")
 
 
 def record(args, table):
@@ -368,6 +381,8 @@ def main():
     parser.add_argument("--precision", default="fast", help="one or more of f32, exact, fast")
     parser.add_argument("--asks", type=int, default=1, help="how often each of the 16 clients asks; default: 1")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--others", type=float, default=0.15,
+                        help="a measurement beside which others took more processors does not count")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--minutes", type=float, help="begin no measurement after so many")
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("serving.jsonl"), help="where lines are kept")

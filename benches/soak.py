@@ -212,12 +212,13 @@ class Watch:
 
     def show(self, elapsed, rate):
         # Into a file a line now and then says as much.
-        if not sys.stderr.isatty() and len(self.samples) % QUIET_S:
+        watched = sys.stderr.isatty()
+        if not watched and len(self.samples) % QUIET_S:
             return
-        share = min(1.0, elapsed / self.seconds)
-        bar = "#" * round(30 * share)
-        print(f"\r[{bar:<30}] {clock(elapsed)} of {clock(self.seconds)}  {self.tally.open} open, {rate} whole/s, "
-              f"{self.tally.count('lost')} lost, {self.samples[-1][1] / 2**20:.0f} MiB  ", end="" if sys.stderr.isatty() else "\n", file=sys.stderr)
+        bar = "#" * round(30 * min(1.0, elapsed / self.seconds))
+        said = (f"[{bar:<30}] {clock(elapsed)} of {clock(self.seconds)}  {self.tally.open} open, {rate} whole/s, "
+                f"{self.tally.count('lost')} lost, {self.samples[-1][1] / 2**20:.0f} MiB")
+        print(f"\r{said}  " if watched else said, end="" if watched else "\n", file=sys.stderr, flush=True)
 
     def memory(self, first, last):
         """The median between two moments, in bytes; None where nothing was seen."""
@@ -259,9 +260,9 @@ async def soak(args, server, tally):
     until = time.monotonic() + seconds
     clients = [asyncio.create_task(client(place, server.address, questions, tally, until, args.seed))
                for place in range(args.streams)]
-    used = -server.cpu_s(), -time.process_time()
+    used = -server.cpu_s()[0], -time.process_time()
     await asyncio.sleep(seconds)
-    shares = (used[0] + server.cpu_s()) / seconds, (used[1] + time.process_time()) / seconds
+    shares = (used[0] + server.cpu_s()[0]) / seconds, (used[1] + time.process_time()) / seconds
     done, late = await asyncio.wait(clients, timeout=PATIENCE_S)
     for task in late:
         task.cancel()

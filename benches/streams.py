@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -131,6 +132,8 @@ class Server:
         self.environment = {**os.environ, **(environment or {})}
 
     def __enter__(self):
+        # Who is ended here does not leave a busy server behind.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=self.environment)
         deadline = time.monotonic() + self.patience_s
@@ -144,7 +147,8 @@ class Server:
         return self
 
     def __exit__(self, *exception):
-        self.stop()
+        # What still runs then is of no use to anybody.
+        self.stop(patience_s=5)
 
     def said(self):
         return pathlib.Path(self.log).read_text(errors="replace")
@@ -162,21 +166,22 @@ class Server:
         with urllib.request.urlopen(self.url + path, timeout=30) as answer:
             return answer.read().decode()
 
-    def stop(self):
+    def stop(self, patience_s=60):
         """Ends the process in good order; the exit code, or None where it had to be killed."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(timeout=60)
+            return self.process.wait(timeout=patience_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
             return None
 
     def cpu_s(self):
-        """Seconds of processors that it has used."""
+        """Seconds of processors that it has used, and how many of them in the system."""
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        user, system = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:13])
+        return user + system, system
 
     def resident_bytes(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
@@ -184,6 +189,12 @@ class Server:
 
     def open_files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+
+def machine_cpu_s():
+    """Seconds of processors that this machine was busy, or that its host took from it, since it was started."""
+    user, nice, system, _, _, interrupts, soft, stolen = map(int, pathlib.Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port():

@@ -81,6 +81,7 @@ class Table(unittest.TestCase):
         self.results = Results(pathlib.Path(folder.name) / "lines.jsonl")
 
     def add(self, work, who, **measured):
+        measured = {"disturbed": False, **measured}
         side = next(side for side in serving.sides(self.args) if who in (side["who"], side["flash_attn"]))
         self.results.add(serving.key_of(self.args, self.args.model[0], work, side), measured)
 
@@ -95,6 +96,12 @@ class Table(unittest.TestCase):
         rate = rows["answer tokens/s"]
         self.assertEqual((rate["peer"], rate["flash_attn"], rate["ratio"], rate["met"]), (30.0, "off", 2.667, True))
         self.assertTrue(rows["p95 time to first token, s"]["met"])
+
+    def test_what_others_disturbed_does_not_count(self):
+        self.add("prefix", "ours", value=0.2, first_s=10.0, second_s=2.0, disturbed=True)
+        self.add("prefix", "ours", value=0.05, first_s=10.0, second_s=0.5)
+        row = self.found("prefix")["second time to first token, % of the first"]
+        self.assertEqual((row["ours"], row["rounds"], row["met"]), (5.0, 1, True))
 
     def test_a_long_prompt_is_held_to_both_its_bars(self):
         self.add("long", "on", value=20.0, before_median_s=0.2, during_tokens_per_s=1.0, first_s=40.0)
