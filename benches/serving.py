@@ -41,6 +41,8 @@ SHARED_TOKENS, OWN_TOKENS, SHARED_PROMPTS = 2000, 40, 3
 SLOTS = 16
 # Tokens of the context of a slot. The running answers of `long` last as long as its prompt takes.
 CONTEXT = {"clients16": 2304, "long": 6144, "prefix": 2304}
+# What others may take in a measurement that is under way is reckoned as if it lasted so long at least.
+LEAST_S = 60
 # Words that are a token each behind a space, in every vocabulary of some size.
 VOCABULARY = """time year people way day man thing woman life child world school state family student group country problem
 hand part place case week company system program question work government number night point home water room mother area
@@ -177,6 +179,7 @@ name = "model"
 path = {json.dumps(str(model.resolve()))}
 compute = "cpu"
 precision = "{precision}"
+{args.settings.replace(";", chr(10))}
 
 [[routes]]
 name = "all"
@@ -208,20 +211,32 @@ def measured(args, model, work, side, round_number):
 
 
 async def timed(args, server, work, generator):
+    """One work, given up where others disturb it."""
     client = Client(server.address)
     await client.warm_up()
     before = used(server)
-    result = await {"clients16": clients16, "long": long, "prefix": prefix}[work](client, generator, args)
-    took, client_s, server_s, system_s, machine_s = (late - early for early, late in zip(before, used(server)))
-    others = max(0.0, machine_s - client_s - server_s) / took
-    # Shares of one processor.
-    return {**result, "client_cpu": client_s / took, "server_cpu": server_s / took, "system_cpu": system_s / took,
-            "others_cpu": others, "disturbed": others > args.others, "resident_bytes": server.resident_bytes()}
+    working = asyncio.create_task({"clients16": clients16, "long": long, "prefix": prefix}[work](client, generator, args))
+    while True:
+        done, _ = await asyncio.wait([working], timeout=1)
+        costs = shares(before, used(server))
+        disturbed = costs["others_cpu"] * costs["took_s"] > args.others * max(costs["took_s"], 0 if done else LEAST_S)
+        if done or disturbed:
+            break
+    working.cancel()
+    result = working.result() if done else {}
+    return {**result, **costs, "disturbed": disturbed, "resident_bytes": server.resident_bytes()}
 
 
 def used(server):
     """Seconds that have passed, and those of processors: of this client, the server, its part in the system, of all."""
     return time.perf_counter(), time.process_time(), *server.cpu_s(), machine_cpu_s()
+
+
+def shares(before, after):
+    """Who used the processors between two moments, each as a share of one."""
+    took, client, server, system, machine = (late - early for early, late in zip(before, after))
+    return {"took_s": took, "client_cpu": client / took, "server_cpu": server / took, "system_cpu": system / took,
+            "others_cpu": max(0.0, machine - client - server) / took}
 
 
 def sides(args):
@@ -232,7 +247,9 @@ def sides(args):
 
 
 def key_of(args, model, work, side):
-    return {"model": model.name, "work": work, "threads": args.threads, "asks": args.asks, "disturbed": False, **side}
+    settings = args.settings if side["who"] == "ours" else ""
+    return {"model": model.name, "work": work, "threads": args.threads, "asks": args.asks, "disturbed": False,
+            "settings": settings, **side}
 
 
 def measure(args, works, results):
@@ -250,7 +267,10 @@ def measure(args, works, results):
                         return
                     setting = side["precision"] or f"-fa {side['flash_attn']}"
                     print(f"round {done + 1}: {model.name} {work} {side['who']} {setting}", file=sys.stderr)
-                    line = measured(args, model, work, side, done)
+                    try:
+                        line = measured(args, model, work, side, done)
+                    except (Broken, OSError) as error:
+                        raise SystemExit(f"{work} on {side['who']} failed: {error}") from error
                     results.add(key, line)
                     if line["disturbed"]:
                         print(f"does not count: others took {line['others_cpu']:.2f} processors; the same command "
@@ -353,21 +373,23 @@ def costs(args, works, results):
                                    if results.median(key, count) is not None)
                 yield (f"| {work} | {name} | {100 * results.median(key, 'client_cpu'):.1f} | "
                        f"{results.median(key, 'server_cpu'):.2f} ({results.median(key, 'system_cpu'):.2f}) | "
-                       f"{results.median(key, 'others_cpu'):.2f} | {results.median(key, 'resident_bytes') / 2**20:.0f} | {tokens} |")
+                       f"{results.median(key, 'others_cpu'):.2f} | "
+                       f"{results.median(key, 'resident_bytes') / 2**20:.0f} | {tokens} |")
 
 
 def record(args, table):
     """Keeps a file for each model and precision."""
     day, cpu = datetime.date.today().isoformat(), processor()
     for model, precision in sorted({(row["model"], row["precision"]) for row in table}):
-        own = [row for row in table if (row["model"], row["precision"]) == (model, precision) and row["ours"] is not None]
+        own = [row for row in table
+               if (row["model"], row["precision"]) == (model, precision) and row["ours"] is not None]
         if not own:
             continue
         name = f"{day}-{re.sub(r'[^a-z0-9]+', '-', cpu.lower()).strip('-')}-{model}-{precision}-serving.json"
         place = HERE / "record" / name
         place.parent.mkdir(exist_ok=True)
         kept = {"cpu": cpu, "date": day, "threads": args.threads, "model": model, "precision": precision,
-                "asks": args.asks, "results": own}
+                "asks": args.asks, "settings": args.settings, "results": own}
         place.write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -381,6 +403,7 @@ def main():
     parser.add_argument("--precision", default="fast", help="one or more of f32, exact, fast")
     parser.add_argument("--asks", type=int, default=1, help="how often each of the 16 clients asks; default: 1")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--settings", default="", help="more of [[models]] on our side: 'prefill_ms = 200; kv = \"q8_0\"'")
     parser.add_argument("--others", type=float, default=0.15,
                         help="a measurement beside which others took more processors does not count")
     parser.add_argument("--seed", type=int, default=7)

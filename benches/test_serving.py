@@ -66,6 +66,10 @@ class Arithmetic(unittest.TestCase):
         self.assertTrue(all(sorted(numbers) == sorted(rounds[0]) for numbers in rounds))
         self.assertEqual((min(rounds[0]), max(rounds[0])), (100, 2000))
 
+    def test_what_is_left_of_the_machine_was_used_by_others(self):
+        costs = serving.shares((0.0, 1.0, 10.0, 2.0, 100.0), (10.0, 2.0, 25.0, 3.0, 118.0))
+        self.assertEqual(costs, {"took_s": 10.0, "client_cpu": 0.1, "server_cpu": 1.5, "system_cpu": 0.1, "others_cpu": 0.2})
+
     def test_gaps_that_reach_into_a_window_belong_to_it(self):
         times = [0.0, 1.0, 2.0, 5.0, 6.0]
         self.assertEqual(serving.gaps(times, 2.5, 4.0), [3.0])
@@ -77,7 +81,8 @@ class Table(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.args = argparse.Namespace(model=[pathlib.Path("m.gguf")], precision="fast", threads=2, asks=1, llama_server="x")
+        self.args = argparse.Namespace(model=[pathlib.Path("m.gguf")], precision="fast", threads=2, asks=1, settings="",
+                                       llama_server="x")
         self.results = Results(pathlib.Path(folder.name) / "lines.jsonl")
 
     def add(self, work, who, **measured):
