@@ -128,9 +128,10 @@ class Soak(unittest.TestCase):
         kinds = [soak.kind_of(place) for place in range(1000)]
         self.assertEqual([kinds.count(kind) for kind in soak.KINDS], [800, 100, 100])
 
-    def test_gauges_of_pages_are_found_and_counters_are_not(self):
-        page = 'weighbridge_pages_free{backend="demo"} 7\nweighbridge_pages_used{backend="demo"} 0\nweighbridge_pages_total 9\n'
-        self.assertEqual(list(soak.pages_of(page).values()), [7.0, 0.0])
+    def test_pages_are_told_by_state_where_there_are_any(self):
+        page = 'weighbridge_pages{backend="demo",state="used"} 0\nweighbridge_pages{backend="demo",state="free"} 7\n'
+        self.assertEqual(soak.pages_of(page), {"used": 0.0, "free": 7.0})
+        self.assertEqual(soak.pages_of("weighbridge_queue_running 0\n"), {})
 
 
 if __name__ == "__main__":
