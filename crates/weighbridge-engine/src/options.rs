@@ -49,7 +49,7 @@ pub struct ModelOptions {
 
 impl ModelOptions {
     /// A checkpoint with defaults: float32, cleared for every class, free of charge, its own context, 128
-    /// answers at once, 512 waiting, prompts that add no more than 50 ms to a step, prefixes shared within a class.
+    /// answers at once, 512 waiting, prompts that add no more than 200 ms to a step, prefixes shared within a class.
     pub fn new(id: BackendId, checkpoint: Checkpoint) -> Self {
         Self {
             id,
@@ -63,7 +63,7 @@ impl ModelOptions {
             max_running: 128,
             max_waiting: 512,
             prefill_chunk: None,
-            prefill_time: Duration::from_millis(50),
+            prefill_time: Duration::from_millis(200),
             page_memory: None,
             prefix_reuse: PrefixReuse::default(),
             parse_special_tokens: false,

@@ -317,7 +317,8 @@ impl Scheduler {
 
     /// Tokens of prompts, in slices by turns, and in one piece for each sequence.
     fn advance_prompts(&mut self, step: &mut Vec<Work>) {
-        let mut budget = self.limits.pace.prompt_tokens(step.len());
+        let answers = step.len();
+        let mut budget = self.limits.pace.prompt_tokens(answers, self.running.len() - answers);
         self.chunks.clear();
         // Sequences that have all that this step may compute of them.
         let mut rest = Vec::new();

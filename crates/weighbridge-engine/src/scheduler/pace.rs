@@ -1,22 +1,21 @@
 //! How many tokens of prompts a step may hold, by what earlier steps took.
 //!
 //! A step that computes prompts beside running answers keeps these waiting for the next token. What prompts add to it is
-//! held to 1.5 times what the answers alone take, so that the time between two tokens stays under three times what it
-//! was before, and to a bound from the settings. Without answers to keep waiting a step may take longer, so that
-//! prompts get the whole machine, and yet not so long that a request that arrives or goes is noticed late.
+//! held to what the answers alone take, so that the time between two tokens stays well under three times what it was
+//! before; where more prompts wait than answers run, to as many times that, since more people wait for a first token
+//! than for a next one; and to a bound from the settings. Without answers to keep waiting a step may take longer, so
+//! that prompts get the whole machine, and yet not so long that a request that arrives or goes is noticed late.
 
 use std::time::Duration;
 
-/// What prompts may add to a step, as a share of what its answers take.
-const SHARE: f64 = 1.5;
 /// The weight of the latest step in what steps are taken to last.
 const LATEST: f64 = 0.25;
 /// Tokens that a step may always hold, lest prompts never end on a slow machine.
-const LEAST: usize = 16;
+const LEAST: usize = 4;
 /// And while nothing is known.
 const FIRST: usize = 64;
-/// How much longer a step may be where nobody waits for its answers.
-const ALONE: u32 = 10;
+/// How long a step may be where nobody waits for its answers, or as long as beside them where that is more.
+const ALONE: Duration = Duration::from_millis(500);
 
 /// The pace of one engine.
 #[derive(Clone, Debug)]
@@ -70,23 +69,27 @@ impl Pace {
         Self { most: tokens.max(1), bound: None, answers: None, token: None, answer: None }
     }
 
-    /// Tokens of prompts that a step with so many answers may hold.
-    pub(super) fn prompt_tokens(&self, answers: usize) -> usize {
+    /// Tokens of prompts that a step with so many answers may hold, where so many prompts are under way.
+    pub(super) fn prompt_tokens(&self, answers: usize, prompts: usize) -> usize {
         let Some(bound) = self.bound else { return self.most };
         let Some(token) = self.token else { return FIRST.min(self.most) };
         let seconds = match self.answers {
-            _ if answers == 0 => (bound * ALONE).as_secs_f64(),
-            Some(answers) => (SHARE * answers).min(bound.as_secs_f64()),
+            _ if answers == 0 => bound.max(ALONE).as_secs_f64(),
+            Some(seconds) => {
+                let per_answer = (prompts as f64 / answers as f64).max(1.0);
+                (seconds * per_answer).min(bound.as_secs_f64())
+            }
             None => bound.as_secs_f64(),
         };
         // Where it overflows the cast saturates.
         ((seconds / token) as usize).max(LEAST).min(self.most)
     }
 
-    /// What steps take and may hold.
-    pub(super) fn speed(&self) -> Speed {
+    /// What steps take and may hold, where so many answers run and so many prompts are under way.
+    pub(super) fn speed(&self, running: usize, prompts: usize) -> Speed {
         let Self { answers, token, answer, .. } = *self;
-        Speed { answers, token, answer, alone: self.prompt_tokens(0), beside: self.prompt_tokens(1) }
+        let (alone, beside) = (self.prompt_tokens(0, prompts), self.prompt_tokens(running.max(1), prompts));
+        Speed { answers, token, answer, alone, beside }
     }
 
     /// Learns from a step.
@@ -131,39 +134,41 @@ mod tests {
 
     #[test]
     fn prompts_add_no_more_than_their_share_and_the_bound() {
-        assert_eq!(learnt(20, 1000).prompt_tokens(8), 30, "1.5 times 20 ms");
-        assert_eq!(learnt(200, 1000).prompt_tokens(8), 100, "the bound");
-        assert_eq!(learnt(20, 1000).prompt_tokens(0), 512, "with nobody to keep waiting");
-        assert_eq!(learnt(20, 10_000).prompt_tokens(0), 100, "yet not for longer than ten times the bound");
-        assert_eq!(learnt(1, 10_000).prompt_tokens(8), LEAST);
+        assert_eq!(learnt(20, 1000).prompt_tokens(8, 1), 20, "as long as the answers");
+        assert_eq!(learnt(20, 1000).prompt_tokens(8, 8), 20);
+        assert_eq!(learnt(20, 1000).prompt_tokens(8, 24), 60, "three wait for each that is answered");
+        assert_eq!(learnt(200, 1000).prompt_tokens(8, 1), 100, "the bound");
+        assert_eq!(learnt(20, 1000).prompt_tokens(0, 1), 500, "with nobody to keep waiting");
+        assert_eq!(learnt(20, 100).prompt_tokens(0, 1), 512, "the most");
+        assert_eq!(learnt(1, 10_000).prompt_tokens(8, 1), LEAST);
         let mut idle = learnt(20, 1000);
         idle.note(Took { answers: 0, prompt_tokens: 0, time: Duration::ZERO });
-        assert_eq!(idle.prompt_tokens(8), 30, "a step of nothing tells nothing");
+        assert_eq!(idle.prompt_tokens(8, 1), 20, "a step of nothing tells nothing");
     }
 
     #[test]
     fn a_few_tokens_alone_say_little_of_a_token() {
         let mut pace = learnt(20, 1000);
         pace.note(Took { answers: 0, prompt_tokens: 4, time: Duration::from_millis(20) });
-        let token = pace.speed().token.unwrap_or_default();
+        let token = pace.speed(0, 1).token.unwrap_or_default();
         assert!(token < 0.0011, "{token}");
     }
 
     #[test]
     fn what_it_measures_can_be_told() {
-        let speed = learnt(20, 1000).speed();
+        let speed = learnt(20, 1000).speed(8, 1);
         let found = [speed.answers, speed.token, speed.answer].map(|seconds| seconds.map(|it| (it * 1e6).round()));
         assert_eq!(found, [20_000.0, 1000.0, 2500.0].map(Some));
-        assert_eq!((speed.alone, speed.beside), (512, 30));
-        assert_eq!(Pace::fixed(7).speed(), Speed { alone: 7, beside: 7, ..Speed::default() });
+        assert_eq!((speed.alone, speed.beside), (500, 20));
+        assert_eq!(Pace::fixed(7).speed(8, 1), Speed { alone: 7, beside: 7, ..Speed::default() });
     }
 
     #[test]
     fn it_begins_with_care_and_stays_where_it_is_told() {
-        assert_eq!(Pace::bounded(512, BOUND).prompt_tokens(3), FIRST);
+        assert_eq!(Pace::bounded(512, BOUND).prompt_tokens(3, 1), FIRST);
         let mut fixed = Pace::fixed(128);
         fixed.note(Took { answers: 0, prompt_tokens: 128, time: Duration::from_secs(9) });
-        assert_eq!(fixed.prompt_tokens(3), 128);
+        assert_eq!(fixed.prompt_tokens(3, 1), 128);
     }
 
     proptest! {
@@ -171,12 +176,13 @@ mod tests {
         fn whatever_it_learns_it_lets_some_tokens_through_and_never_too_many(
             steps in prop::collection::vec((0usize..40, 0usize..600, 0u64..10_000_000), 0..50),
             answers in 0usize..40,
+            prompts in 0usize..200,
         ) {
             let mut pace = Pace::bounded(512, BOUND);
             for (answers, prompt_tokens, micros) in steps {
                 pace.note(Took { answers, prompt_tokens, time: Duration::from_micros(micros) });
             }
-            prop_assert!((LEAST..=512).contains(&pace.prompt_tokens(answers)));
+            prop_assert!((LEAST..=512).contains(&pace.prompt_tokens(answers, prompts)));
         }
 
         #[test]
@@ -187,8 +193,8 @@ mod tests {
                 let tokens = 100;
                 pace.note(Took { answers: 0, prompt_tokens: tokens, time: Duration::from_micros(token_us * 100) });
             }
-            let right = 10.0 * BOUND.as_secs_f64() / (token_us as f64 * 1e-6);
-            let found = pace.prompt_tokens(0) as f64;
+            let right = ALONE.as_secs_f64() / (token_us as f64 * 1e-6);
+            let found = pace.prompt_tokens(0, 1) as f64;
             prop_assert!(found >= 0.9 * right && found <= 1.1 * right + 1.0, "{found} for {right}");
         }
     }

@@ -364,7 +364,7 @@ proptest! {
         }
         for millis in millis {
             let answers = scheduler.sequences.values().filter(|entry| entry.decodes).count();
-            let most = scheduler.limits.pace.prompt_tokens(answers);
+            let most = scheduler.limits.pace.prompt_tokens(answers, scheduler.sequences.len() - answers);
             let counts: Vec<usize> = turn(&mut scheduler).iter().map(|&(_, _, count, _)| count).collect();
             let prompt_tokens = counts.iter().sum::<usize>() - answers;
             prop_assert!(prompt_tokens <= most);

@@ -44,9 +44,10 @@ impl Scheduler {
         if self.running.is_empty() { (0, 0) } else { self.latest }
     }
 
-    /// What steps take and may hold.
+    /// What steps take and may hold, with somebody more who comes now.
     pub(crate) fn speed(&self) -> Speed {
-        self.limits.pace.speed()
+        let (answers, _) = self.under_way();
+        self.limits.pace.speed(answers, self.running.len().saturating_sub(answers) + 1)
     }
 
     /// Writes down every sequence that has tokens to compute before it draws, in no order.
