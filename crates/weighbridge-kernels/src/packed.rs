@@ -194,7 +194,8 @@ impl PackedMatrix {
         let at_once = (HUGE_PAGE_BYTES / tile_bytes.max(1)).min(tiles / (4 * cpu.pool().threads())).max(1);
         let at_once = at_once.max(tiles.div_ceil(60_000));
         let no_row = vec![0; row_bytes];
-        cpu.pool().run(tiles.div_ceil(at_once), |task| {
+        // Whoever loads a model has time, and answers of others may be computed beside it.
+        cpu.pool().run_beside(tiles.div_ceil(at_once), |task| {
             for tile in task * at_once..tiles.min((task + 1) * at_once) {
                 // SAFETY: tiles do not overlap, and each is packed by one task.
                 let place = unsafe { places.part(tile * tile_bytes..tile * tile_bytes + records * record.bytes) };

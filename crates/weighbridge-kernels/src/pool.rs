@@ -9,8 +9,9 @@ use std::any::Any;
 use std::hint;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle, Thread};
+use std::time::Instant;
 
 /// Looks for work before a thread gives its processor away between two looks: some tens of microseconds.
 const SPINS: u32 = 4_000;
@@ -18,6 +19,13 @@ const SPINS: u32 = 4_000;
 const YIELDS: u32 = 400;
 /// Tasks of one piece of work.
 const TASKS_MAX: usize = u16::MAX as usize;
+/// The number of a piece of work has 32 bits, and begins again behind the last.
+const PIECES_MASK: u64 = u32::MAX as u64;
+/// Tasks for each thread in one piece of work that nobody waits for.
+const BESIDE_TASKS: usize = 2;
+/// How long the thread of such work rests while others bring work, in lengths of its last task: it takes a third of a
+/// processor.
+const BESIDE_REST: u32 = 2;
 
 /// A pool of threads, of which the one that brings the work is one.
 #[derive(Debug)]
@@ -26,6 +34,10 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
     /// Held by whoever brings work: one piece at a time.
     turn: Mutex<()>,
+    /// Threads that wait for their turn.
+    waiting: AtomicUsize,
+    /// Pieces of work there had been when the last one that nobody waits for was over.
+    beside: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -66,7 +78,7 @@ impl Pool {
             thread::Builder::new().name(format!("compute-{index}")).spawn(move || shared.serve(index)).ok()
         });
         let workers = workers.collect();
-        Self { shared, workers, turn: Mutex::new(()) }
+        Self { shared, workers, turn: Mutex::new(()), waiting: AtomicUsize::new(0), beside: AtomicU64::new(0) }
     }
 
     /// Threads that compute, the caller's own included.
@@ -85,7 +97,7 @@ impl Pool {
             (0..tasks).for_each(work);
             return;
         }
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         self.shared.publish(tasks, &work);
         self.wake();
         self.shared.take_tasks();
@@ -93,6 +105,48 @@ impl Pool {
         let panic = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
             panic::resume_unwind(panic);
+        }
+    }
+
+    /// The same for work that nobody waits for, such as packing the weights of one model beside the answers of others.
+    /// It goes in pieces of a few tasks. While nobody else brings work all threads do them; while somebody does, this
+    /// thread does them alone, and rests between them so that the processors stay with what is waited for.
+    ///
+    /// # Panics
+    /// When a call does. A call must not bring work to the same pool itself.
+    pub fn run_beside<F: Fn(usize) + Sync>(&self, tasks: usize, work: F) {
+        let mut done = 0;
+        let mut seen = self.beside.load(Ordering::Relaxed);
+        while done < tasks {
+            let is_quiet = self.shared.pieces() == seen && self.waiting.load(Ordering::Relaxed) == 0;
+            seen = if is_quiet {
+                let piece = (BESIDE_TASKS * self.threads()).min(tasks - done);
+                self.run(piece, |task| work(done + task));
+                done += piece;
+                // Those of others that came with this one show as too many.
+                if piece > 1 && !self.workers.is_empty() { (seen + 1) & PIECES_MASK } else { seen }
+            } else {
+                let (began, seen) = (Instant::now(), self.shared.pieces());
+                work(done);
+                done += 1;
+                thread::sleep(began.elapsed() * BESIDE_REST);
+                seen
+            };
+            self.beside.store(seen, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits for the turn to bring work.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        match self.turn.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                turn
+            }
         }
     }
 
@@ -124,6 +178,11 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    /// Pieces of work there have been, by [`PIECES_MASK`].
+    fn pieces(&self) -> u64 {
+        self.state.load(Ordering::Relaxed) >> 32
+    }
+
     fn publish<F: Fn(usize) + Sync>(&self, tasks: usize, work: &F) {
         unsafe fn call<F: Fn(usize) + Sync>(work: *const (), task: usize) {
             // SAFETY: `publish` stored a pointer to an `F` beside this function, and `run` returns, which ends the
@@ -264,6 +323,68 @@ mod tests {
                     }
                 });
             }
+        });
+    }
+
+    /// Brings work that nobody waits for, beside `others` threads that bring their own until it is done.
+    fn check_beside(threads: usize, others: usize, tasks: usize) {
+        let pool = Pool::new(threads);
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..others {
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let done = AtomicUsize::new(0);
+                        pool.run(5, |_| {
+                            done.fetch_add(1, Ordering::Relaxed);
+                        });
+                        assert_eq!(done.load(Ordering::Relaxed), 5);
+                    }
+                });
+            }
+            let calls: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            for round in 1..=3 {
+                pool.run_beside(tasks, |task| {
+                    calls[task].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(calls.iter().all(|calls| calls.load(Ordering::Relaxed) == round));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn work_that_nobody_waits_for_is_done_once_whoever_brings_more() {
+        for threads in [1, 2, 3] {
+            for others in [0, 1, 2] {
+                check_beside(threads, others, 0);
+                check_beside(threads, others, 100);
+            }
+        }
+    }
+
+    #[test]
+    fn work_that_nobody_waits_for_holds_nobody_up() {
+        let pool = Pool::new(2);
+        let over = AtomicBool::new(false);
+        let tasks = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                // Endless for as long as the other has not had its turns.
+                while !over.load(Ordering::Relaxed) {
+                    pool.run_beside(16, |_| {
+                        tasks.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(1));
+                    });
+                }
+            });
+            for _ in 0..50 {
+                let before = tasks.load(Ordering::Relaxed);
+                pool.run(4, |_| ());
+                // A piece that was under way, and what two threads of a busy machine may do beside it.
+                assert!(tasks.load(Ordering::Relaxed) - before <= 16, "it waited for more than a piece");
+            }
+            over.store(true, Ordering::Relaxed);
         });
     }
 

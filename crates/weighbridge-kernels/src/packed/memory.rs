@@ -15,6 +15,10 @@ const PART_BYTES: usize = 256 << 10;
 /// Addresses of a slab; it takes memory for what is written alone. What is larger than half of it has one of its own.
 const SLAB_BYTES: usize = 64 << 20;
 
+/// A multiple of the size of a small page on every machine.
+#[cfg(target_os = "linux")]
+const SMALL_PAGE_BYTES: usize = 64 << 10;
+
 /// The slab that parts are taken of while any of its parts lives, and how much of it is taken.
 static CURRENT: Mutex<(Weak<Slab>, usize)> = Mutex::new((Weak::new(), 0));
 
@@ -32,7 +36,7 @@ pub(crate) enum Memory {
     Part(Part),
 }
 
-/// A part of a slab that nobody else has. The slab goes with the last of its parts.
+/// A part of a slab that nobody else has. Its memory goes with it, its addresses with the last part of the slab.
 #[derive(Debug)]
 pub(crate) struct Part {
     slab: Arc<Slab>,
@@ -45,7 +49,7 @@ struct Slab {
     start: *mut u8,
     length: usize,
     /// Whose bytes these are. Nobody looks at them through it: that would be a look at all parts at once.
-    _map: MmapMut,
+    map: MmapMut,
 }
 
 // SAFETY: the pointer is to the map beside it, whose bytes any thread may use; a byte of it belongs to one part alone.
@@ -112,19 +116,57 @@ impl Part {
     }
 }
 
+/// The last part takes the slab along; before that, parts of other models may live on in it.
+impl Drop for Part {
+    fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if Arc::strong_count(&self.slab) > 1 {
+            let start = self.start.next_multiple_of(SMALL_PAGE_BYTES);
+            let end = (self.start + self.length) / SMALL_PAGE_BYTES * SMALL_PAGE_BYTES;
+            if start < end {
+                // SAFETY: the range lies within this part (`Part::take`), which nobody borrows as it is dropped, and
+                // is never made a part again, so that nobody sees that its bytes have become zeros.
+                let _ = unsafe {
+                    self.slab.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+                };
+            }
+        }
+    }
+}
+
 impl Slab {
     fn new(length: usize) -> Option<Arc<Self>> {
         let mut map = MmapMut::map_anon(length).ok()?;
         // It is a wish; small pages do as well.
         #[cfg(target_os = "linux")]
         let _ = map.advise(Advice::HugePage);
-        Some(Arc::new(Self { start: map.as_mut_ptr(), length, _map: map }))
+        Some(Arc::new(Self { start: map.as_mut_ptr(), length, map }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_memory_of_a_part_goes_with_it_and_leaves_its_neighbours_alone() {
+        let resident = |memory: &Memory| {
+            let smaps = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+            let _ = memory.bytes()[0];
+            smaps.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+        };
+        let size = SLAB_BYTES / 4;
+        let mut parts: Vec<Memory> = (0..8).map(|_| Memory::zeros(size)).collect();
+        parts.iter_mut().zip(1..).for_each(|(part, number)| part.bytes_mut().fill(number));
+        let last = parts.pop().unwrap_or_else(|| Memory::zeros(64));
+        let first = parts.swap_remove(0);
+        let before = resident(&first);
+        drop(parts);
+        // Other tests of this process take and give memory meanwhile, of which half is left out of account.
+        assert!(before.saturating_sub(resident(&first)) > 3 * size, "the memory of six parts stays");
+        assert!(first.bytes().iter().all(|&byte| byte == 1) && last.bytes().iter().all(|&byte| byte == 8));
+    }
 
     #[test]
     fn parts_are_zeros_of_their_own_that_start_on_a_line() {
