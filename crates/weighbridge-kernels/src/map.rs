@@ -21,6 +21,7 @@ const ALIGNMENT: usize = 64 << 10;
 #[derive(Debug)]
 pub struct MappedFile {
     map: Mmap,
+    file: File,
 }
 
 impl MappedFile {
@@ -39,7 +40,13 @@ impl MappedFile {
         // reports it, and the slice lent out lives no longer than the map. That nobody writes into the file
         // meanwhile no program can prove; it is the condition that this type's documentation states.
         let map = unsafe { Mmap::map(&file)? };
-        Ok(Self { map })
+        Ok(Self { map, file })
+    }
+
+    /// Whether the file still has all of the bytes that were mapped. Asked before a long read of a file that was mapped
+    /// long ago, it turns the end of the process into an error.
+    pub fn is_whole(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.len() >= self.map.len() as u64)
     }
 
     /// Lets go of the memory that its pages take in this process. They come back when they are read again.
@@ -119,6 +126,20 @@ mod tests {
         }
         map.release();
         assert_eq!(&*map, contents);
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_that_was_cut_short_is_noticed() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("file");
+        fs::write(&path, [7; 1000])?;
+        let map = MappedFile::open(&path)?;
+        assert!(map.is_whole());
+        File::options().write(true).open(&path)?.set_len(999)?;
+        assert!(!map.is_whole());
+        File::options().write(true).open(&path)?.set_len(1000)?;
+        assert!(map.is_whole());
         Ok(())
     }
 

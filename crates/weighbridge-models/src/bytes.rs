@@ -15,6 +15,14 @@ pub(crate) enum Bytes {
 }
 
 impl Bytes {
+    /// Whether a mapped file is still as long as it was.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Mapped(map) => map.is_whole(),
+            Self::Carried(_) | Self::Owned(_) => true,
+        }
+    }
+
     /// Lets go of the memory that reading a mapped file has filled.
     pub(crate) fn release(&self) {
         if let Self::Mapped(map) = self {

@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value as Json;
 use thiserror::Error;
 
+pub use self::memory::MemoryNeeds;
 pub use self::summary::Summary;
 use crate::adapter::{Adapter, AdapterError, AdapterMode, AdapterSummary};
 use crate::compute::Compute;
@@ -273,7 +274,13 @@ impl Checkpoint {
     /// Bytes that it takes to compute one sequence of `context` tokens: weights, keys and values, and what a step
     /// works in. An estimate for planning, meant to be high rather than low.
     pub fn memory_needed(&self, compute: Compute, context: u32) -> u64 {
-        memory::needed(&self.inner.spec, &self.inner.weights, &self.treatment(compute), context)
+        let needs = self.memory_needs(compute, context);
+        needs.weights + needs.token * u64::from(context) + needs.step
+    }
+
+    /// The same by its parts.
+    pub fn memory_needs(&self, compute: Compute, context: u32) -> MemoryNeeds {
+        memory::needs(&self.inner.spec, &self.inner.weights, &self.treatment(compute), context)
     }
 
     /// Reads the weights, reporting progress after each tensor.

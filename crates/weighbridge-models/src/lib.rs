@@ -31,7 +31,9 @@ mod weights;
 
 pub use adapter::{AdapterError, AdapterMode, AdapterSummary, UnknownMode};
 pub use cache::KvCache;
-pub use checkpoint::{ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, Summary};
+pub use checkpoint::{
+    ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, MemoryNeeds, Summary,
+};
 pub use compute::{Compute, Precision, UnknownCompute, UnknownPrecision};
 pub use cpu::{Cost, LentPage, limits, use_threads};
 pub use decoder::{ComputeError, Decoder, Rows, Step};

@@ -44,6 +44,7 @@ pub(crate) fn load(
     treatment: &Treatment,
     report: &mut dyn FnMut(LoadProgress),
 ) -> Result<Decoder, WeightError> {
+    weights.check_whole()?;
     let total_bytes = weights.check(spec)?.iter().map(|(_, stored)| stored.range.len() as u64).sum();
     let progress = LoadProgress { done_bytes: 0, total_bytes };
     report(progress);

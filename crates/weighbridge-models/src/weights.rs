@@ -50,6 +50,9 @@ pub enum WeightError {
         /// What is wrong.
         problem: String,
     },
+    /// The file has become shorter since it was opened.
+    #[error("the file of tensor `{0}` was cut short since it was opened; put it back, or restart with another one")]
+    Cut(String),
     /// The processor lacks the instructions that were asked for.
     #[error(transparent)]
     Tier(#[from] weighbridge_kernels::TierError),
@@ -204,6 +207,14 @@ impl Weights {
             Some(slice) => stored.rows(slice.rows(&shape), shape),
             None => Stored { shape, ..stored.clone() },
         })
+    }
+
+    /// Checks that all files are still as long as when they were opened, which may be long ago.
+    pub(crate) fn check_whole(&self) -> Result<(), WeightError> {
+        match self.tensors.iter().find(|(_, stored)| !stored.bytes.is_whole()) {
+            Some((name, _)) => Err(WeightError::Cut(name.clone())),
+            None => Ok(()),
+        }
     }
 
     /// Lets go of the memory that reading has filled.

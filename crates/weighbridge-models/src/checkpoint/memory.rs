@@ -12,21 +12,39 @@ use crate::weights::Weights;
 
 /// Tokens of the largest step that is planned for.
 const STEP_TOKENS: u64 = 512;
+/// Sequences of a step that get logits.
+const STEP_LOGITS: u64 = 32;
 /// Queries that attend at once (see `blocks::mask`).
 const ATTENTION_ROWS: u64 = 128;
 
-/// Bytes of weights, of keys and values for `context` tokens, and of what a step works in.
-pub(super) fn needed(spec: &DecoderSpec, weights: &Weights, treatment: &Treatment, context: u32) -> u64 {
+/// What a model takes to compute, in bytes. An estimate for planning, meant to be high rather than low.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryNeeds {
+    /// Its weights as they are held, with an adapter's where there is one.
+    pub weights: u64,
+    /// Keys and values of one token in all layers.
+    pub token: u64,
+    /// What a step works in.
+    pub step: u64,
+}
+
+/// What a model takes for steps at a depth of up to `context` tokens.
+pub(super) fn needs(spec: &DecoderSpec, weights: &Weights, treatment: &Treatment, context: u32) -> MemoryNeeds {
     let parts = weights.check(spec).unwrap_or_default();
     let is_repacked = treatment.compute == Compute::Quantized;
     let held = |part, stored| weight(part, treatment.held(part, stored, &weights.names, spec), is_repacked);
     let held: u64 = parts.iter().map(|(part, stored)| held(*part, stored)).sum();
     // A step computes the next state beside the one there is.
     let states = 2 * spec.state_bytes();
-    held + treatment.adapter.as_deref().map_or(0, Adapter::bytes)
-        + states
-        + kv_bytes_per_token(spec, treatment.compute) * u64::from(context)
-        + workspace(spec, u64::from(context))
+    let step = match treatment.compute {
+        Compute::Cpu { .. } => scratch(spec),
+        _ => workspace(spec, u64::from(context)),
+    };
+    MemoryNeeds {
+        weights: held + treatment.adapter.as_deref().map_or(0, Adapter::bytes),
+        token: kv_bytes_per_token(spec, treatment.compute),
+        step: states + step,
+    }
 }
 
 /// Of keys and values. The kernels keep them as they are told to, and of latent rows both.
@@ -57,6 +75,16 @@ fn repacked(kind: GgmlDType, count: u64) -> u64 {
         GgmlDType::Q8_0 => count * 17 / 16,
         _ => 0,
     }
+}
+
+/// What the kernels keep from step to step, whatever the depth: the lists of rows, those that are rounded beside them,
+/// and logits for as many sequences as a step is planned for.
+fn scratch(spec: &DecoderSpec) -> u64 {
+    let layer = |layer: &crate::spec::LayerSpec| {
+        3 * layer.mixer.query_width() as u64 + 4 * layer.feed_forward.inner_width() as u64
+    };
+    let widest = spec.layers.iter().map(layer).max().unwrap_or(0);
+    4 * (STEP_TOKENS * (widest + 6 * spec.hidden as u64) + STEP_LOGITS * spec.vocabulary as u64)
 }
 
 /// The tensors that are alive at once in the widest places of a step: feed-forward, attention, head.
