@@ -35,6 +35,8 @@ pub enum FailureKind {
     QuotaExhausted,
     /// It is full: a queue has no place left.
     Overloaded,
+    /// It cannot answer now, and asking again at once does not help: its model could not be loaded.
+    Unavailable,
     /// It failed in itself.
     ServerError,
     /// The stream ended before the answer did.
@@ -114,6 +116,7 @@ impl FailureKind {
             Self::RateLimited => "rate_limited",
             Self::QuotaExhausted => "quota_exhausted",
             Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
             Self::ServerError => "server_error",
             Self::Cut => "cut",
             Self::Garbled => "garbled",

@@ -13,6 +13,7 @@ mod meter;
 mod money;
 mod receipt;
 mod request;
+mod residence;
 
 pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Load, Offer, Price, PromptCount};
 pub use class::{DataClass, UnknownClass};
@@ -26,3 +27,4 @@ pub use request::{
     Asked, Capability, Dialect, Json, Message, Need, Original, Part, Priority, Request, Role, Sampling, Standing, Tool,
     ToolCall, ToolChoice, UnknownPriority,
 };
+pub use residence::{ModelRefusal, ModelState, ModelStatus, Models, PoolStatus};

@@ -183,6 +183,7 @@ impl From<&Failure> for Refusal {
             Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "requests", "rate_limit_exceeded"),
             Kind::QuotaExhausted => (StatusCode::BAD_GATEWAY, "server_error", "upstream_quota_exhausted"),
             Kind::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "overloaded"),
+            Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "server_error", "model_unavailable"),
             Kind::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "server_error", SHUTTING_DOWN),
             Kind::Unreachable => (StatusCode::BAD_GATEWAY, "server_error", "upstream_unreachable"),
             Kind::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "server_error", "upstream_timeout"),
