@@ -8,6 +8,9 @@
 //! The scheduler knows ids and no tensors, the sampler one row of logits, the loop neither HTTP nor policy.
 //! Where the kernels compute, the sequences of a step go by the weights together, on pages that they share where
 //! they begin alike; elsewhere each is computed by itself with a cache of its own.
+//!
+//! Several models share the memory of a machine in a `pool`, which loads them when they are asked and unloads them when
+//! their room is needed.
 
 mod board;
 mod engine;
@@ -17,6 +20,7 @@ mod memory;
 mod options;
 mod pages;
 mod places;
+mod pool;
 mod prefixes;
 mod prompt;
 mod reply;
@@ -30,4 +34,5 @@ mod unloaded;
 
 pub use local::LocalModel;
 pub use options::{LoadError, ModelOptions, PrefixReuse, UnknownReuse};
+pub use pool::{Footprint, ModelPool, PoolError, PoolModel, PoolOptions, PoolPlan, PooledModel};
 pub use unloaded::UnloadedModel;

@@ -46,6 +46,8 @@ struct Desk {
     defaults: GenerationDefaults,
     places: Places,
     prefix_reuse: PrefixReuse,
+    /// Bytes of all pages there may be; 0 where it is not computed on pages.
+    page_memory: u64,
     inbox: Sender<Message>,
     board: Arc<Board>,
     life: Arc<Life>,
@@ -68,6 +70,11 @@ impl LocalModel {
     /// The model's tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.desk.prompter.tokenizer
+    }
+
+    /// Bytes that its pages of keys and values may take; 0 where it is not computed on pages.
+    pub(crate) fn page_memory(&self) -> u64 {
+        self.desk.page_memory
     }
 
     /// Stops the model: it takes no new requests, fails those that run or wait with
@@ -103,15 +110,17 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     let shares = decoder.computes_together() && !decoder.depends_on_length();
     let (inbox, messages) = channel();
     let life = Arc::new(Life::default());
-    let scheduler = Scheduler::new(limits(options, &decoder), PagePool::new(plan.pages, PAGE_TOKENS));
+    let scheduler = Scheduler::new(limits(options, &decoder, plan.max_running), PagePool::new(plan.pages, PAGE_TOKENS));
     let board = Arc::new(Board::new(&scheduler, decoder.cost().is_some()));
+    let page_memory = decoder.cost().map_or(0, |cost| cost.page_bytes.saturating_mul(plan.pages as u64));
     let stop_tokens = checkpoint.stop_tokens().to_vec();
     let engine = Engine::new(decoder, stop_tokens, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
     let desk = Desk {
         offer,
         prompter,
         defaults: checkpoint.generation_defaults(),
-        places: Places::new(options.max_running.max(1).saturating_add(options.max_waiting)),
+        places: Places::new(plan.max_running.saturating_add(options.max_waiting)),
+        page_memory,
         prefix_reuse: if shares { options.prefix_reuse } else { PrefixReuse::Off },
         inbox,
         board,
@@ -122,13 +131,13 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
 
 /// By time where rows give the same bits however a prompt is cut; else in chunks of one size, so that the same
 /// request gets the same text on a busy day.
-fn limits(options: &ModelOptions, decoder: &Decoder) -> Limits {
+fn limits(options: &ModelOptions, decoder: &Decoder, max_running: usize) -> Limits {
     let pace = if decoder.computes_together() {
         Pace::bounded(options.prefill_chunk.unwrap_or(512), options.prefill_time)
     } else {
         Pace::fixed(options.prefill_chunk.unwrap_or(128))
     };
-    Limits { max_running: options.max_running, pace, replays_singly: decoder.depends_on_length() }
+    Limits { max_running, pace, replays_singly: decoder.depends_on_length() }
 }
 
 /// What a model offers and how it counts prompts: all that does not take its weights.

@@ -14,6 +14,8 @@ pub(crate) struct PagePlan {
     pub(crate) pages: usize,
     /// The context to serve.
     pub(crate) context: u32,
+    /// How many answers may be made at once.
+    pub(crate) max_running: usize,
 }
 
 /// What a plan is made from.
@@ -36,8 +38,11 @@ struct Facts {
 /// [`LoadError::PageMemory`] where they do not hold it and the operator said either.
 pub(crate) fn plan(decoder: &Decoder, options: &ModelOptions, context: u32) -> Result<PagePlan, LoadError> {
     let Some(cost) = decoder.cost() else {
-        // Each sequence has a cache of its own, which grows as it must.
-        return Ok(PagePlan { pages: usize::MAX, context });
+        // Each sequence has a cache of its own, which grows as it must: what bounds them is how many there are.
+        let sequence = options.checkpoint.memory_needs(options.compute, context).token.saturating_mul(context.into());
+        let most = options.page_memory.map_or(u64::MAX, |memory| memory / sequence.max(1));
+        let max_running = options.max_running.min(usize::try_from(most).unwrap_or(usize::MAX)).max(1);
+        return Ok(PagePlan { pages: usize::MAX, context, max_running });
     };
     let plan = Facts {
         page_bytes: cost.page_bytes.max(1),
@@ -67,14 +72,14 @@ impl Facts {
         let most = whole.saturating_mul(max_running);
         let pages = usize::try_from(memory / page_bytes).unwrap_or(usize::MAX).min(most);
         if pages >= whole {
-            return Ok(PagePlan { pages, context });
+            return Ok(PagePlan { pages, context, max_running });
         }
         let tokens = pages.saturating_mul(PAGE_TOKENS);
         if self.asked || self.memory.is_some() || pages == 0 {
             let needed = page_bytes.saturating_mul(whole as u64);
             return Err(LoadError::PageMemory { context, needed, memory, tokens: tokens as u64 });
         }
-        Ok(PagePlan { pages, context: u32::try_from(tokens).unwrap_or(context) })
+        Ok(PagePlan { pages, context: u32::try_from(tokens).unwrap_or(context), max_running })
     }
 }
 

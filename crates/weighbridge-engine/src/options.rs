@@ -38,7 +38,8 @@ pub struct ModelOptions {
     /// where the kernels compute.
     pub prefill_time: Duration,
     /// Bytes for pages of keys and values; `None` takes half of the memory that is free when the model is loaded, and
-    /// where that does not hold the checkpoint's context serves less of it.
+    /// where that does not hold the checkpoint's context serves less of it. Where a model is not computed on pages, it
+    /// bounds how many answers are made at once instead.
     pub page_memory: Option<u64>,
     /// Whose prompts a prompt may begin with, so that it is not computed again.
     pub prefix_reuse: PrefixReuse,
@@ -156,6 +157,9 @@ pub enum LoadError {
     /// Its thread could not be started.
     #[error("the thread of the model could not be started")]
     Thread(#[source] io::Error),
+    /// A fault of our own.
+    #[error("loading it panicked; the log says where")]
+    Panic,
 }
 
 impl From<CheckpointError> for LoadError {

@@ -1,0 +1,501 @@
+//! Carries out what the residents decide: loads and unloads, tells requests that wait, watches the time.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use weighbridge_backend::{Backend, BackendId, Failure, Health, Load, ModelState, ModelStatus, PoolStatus};
+use weighbridge_models::LoadProgress;
+
+use super::residents::{Action, Arrival, ModelIndex, Residents, Stage, Stays, Ticket, Time, Why};
+use super::{Footprint, PoolOptions, mib_up};
+use crate::life::shutting_down;
+use crate::local::LocalModel;
+use crate::options::{LoadError, ModelOptions};
+
+mod words;
+
+/// How often a load under way is told in the log.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// Owns the models of a pool and the thread that watches the time.
+pub(super) struct Keeper {
+    began: Instant,
+    pool: PoolOptions,
+    state: Mutex<State>,
+    /// Wakes the thread that watches the time.
+    sooner: Condvar,
+    /// Told after every unload.
+    unloaded: Notify,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct State {
+    residents: Residents,
+    slots: Vec<Slot>,
+    waiters: HashMap<Ticket, oneshot::Sender<Verdict>>,
+    tickets: u64,
+    /// When the thread that watches the time looks again; `None` where it waits for a word.
+    looks_at: Option<Time>,
+    stopping: bool,
+}
+
+/// A model and what has become of it.
+pub(super) struct Slot {
+    options: ModelOptions,
+    footprint: Footprint,
+    local: Option<Arc<LocalModel>>,
+    progress: Arc<Progress>,
+    began: Time,
+    failure: String,
+    loads: u64,
+    failures: u64,
+    unloads: u64,
+}
+
+/// How far a load has come, in bytes.
+#[derive(Debug, Default)]
+struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+/// What a request that waits is told.
+type Verdict = Result<Lease, Failure>;
+
+/// A loaded model, held for one request: it is not unloaded meanwhile.
+pub(super) struct Lease {
+    keeper: Arc<Keeper>,
+    index: ModelIndex,
+    pub(super) local: Arc<LocalModel>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let index = self.index;
+        self.keeper.turn(|state, now, actions| state.residents.released(index, now, actions));
+    }
+}
+
+/// What is to be done once the state is let go of.
+enum Order {
+    Load(ModelIndex, Box<ModelOptions>, Arc<Progress>),
+    Unload(ModelIndex, Arc<LocalModel>),
+    Tell(oneshot::Sender<Verdict>, Verdict),
+}
+
+/// Withdraws a request that is dropped while it waits.
+struct Waiting<'a> {
+    keeper: &'a Arc<Keeper>,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let ticket = self.ticket;
+        self.keeper.turn(|state, now, actions| {
+            if state.waiters.remove(&ticket).is_some() {
+                state.residents.withdrawn(ticket, now, actions);
+            }
+        });
+    }
+}
+
+impl Slot {
+    pub(super) fn new(options: ModelOptions, footprint: Footprint) -> Self {
+        Self {
+            options,
+            footprint,
+            local: None,
+            progress: Arc::default(),
+            began: Time::ZERO,
+            failure: String::new(),
+            loads: 0,
+            failures: 0,
+            unloads: 0,
+        }
+    }
+}
+
+impl Progress {
+    fn set(&self, progress: LoadProgress) {
+        self.done.store(progress.done_bytes, Ordering::Relaxed);
+        self.total.store(progress.total_bytes, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+impl Keeper {
+    pub(super) fn start(pool: PoolOptions, residents: Residents, slots: Vec<Slot>) -> std::io::Result<Arc<Self>> {
+        let state = State { residents, slots, waiters: HashMap::new(), tickets: 0, looks_at: None, stopping: false };
+        let keeper = Arc::new(Self {
+            began: Instant::now(),
+            pool,
+            state: Mutex::new(state),
+            sooner: Condvar::new(),
+            unloaded: Notify::new(),
+            thread: Mutex::default(),
+        });
+        let watching = Arc::clone(&keeper);
+        let thread = thread::Builder::new().name("model-pool".to_owned()).spawn(move || watching.watch())?;
+        *keeper.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(keeper)
+    }
+
+    pub(super) fn find(&self, id: &BackendId) -> Option<ModelIndex> {
+        self.lock().slots.iter().position(|slot| slot.options.id == *id).map(ModelIndex)
+    }
+
+    pub(super) fn options(&self, index: ModelIndex) -> ModelOptions {
+        self.lock().slots[index.0].options.clone()
+    }
+
+    /// Loads a model on this thread, for whoever comes.
+    pub(super) fn load_now(
+        self: &Arc<Self>,
+        index: ModelIndex,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<(), LoadError> {
+        let options = self.turn(|state, now, _| {
+            state.residents.begin(index);
+            state.slots[index.0].began = now;
+            state.slots[index.0].options.clone()
+        });
+        let local = LocalModel::load(options, progress)?;
+        self.came(index, local);
+        Ok(())
+    }
+
+    /// A model for a request, loaded first where it is not there. Dropping the future stops the waiting.
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        index: ModelIndex,
+        insistent: bool,
+        deadline: Option<Instant>,
+    ) -> Result<Lease, Failure> {
+        enum Now {
+            There(Arc<LocalModel>),
+            Waits(Ticket, oneshot::Receiver<Verdict>),
+        }
+        let now = self.turn(|state, now, actions| {
+            if state.stopping {
+                return Err(shutting_down());
+            }
+            state.tickets += 1;
+            let ticket = Ticket(state.tickets);
+            match state.residents.arrive((index, ticket), insistent, now, actions) {
+                Arrival::Admitted => Ok(Now::There(state.local(index)?)),
+                Arrival::Refused(why) => Err(state.failure(&self.pool, index, why, now)),
+                Arrival::Waits => {
+                    let (sender, receiver) = oneshot::channel();
+                    state.waiters.insert(ticket, sender);
+                    Ok(Now::Waits(ticket, receiver))
+                }
+            }
+        });
+        match now? {
+            Now::There(local) => Ok(Lease { keeper: Arc::clone(self), index, local }),
+            Now::Waits(ticket, verdict) => {
+                let _waiting = Waiting { keeper: self, ticket };
+                let verdict = match deadline {
+                    Some(deadline) => {
+                        let in_time = tokio::time::timeout_at(deadline.into(), verdict).await;
+                        in_time.map_err(|_| words::out_of_time())?
+                    }
+                    None => verdict.await,
+                };
+                verdict.unwrap_or_else(|_| Err(shutting_down()))
+            }
+        }
+    }
+
+    /// Takes an idle model out of memory. Ready once its memory is free.
+    pub(super) async fn unload(self: &Arc<Self>, index: ModelIndex) -> Result<(), Stays> {
+        self.turn(|state, _, actions| state.residents.unload(index, actions))?;
+        loop {
+            // Made before the look, so that no word between the two is lost.
+            let unloaded = self.unloaded.notified();
+            if self.lock().residents.model(index).stage() != Stage::Unloading {
+                return Ok(());
+            }
+            unloaded.await;
+        }
+    }
+
+    /// Requests that a model answers, and that wait for it.
+    pub(super) fn requests(&self, index: ModelIndex) -> usize {
+        let state = self.lock();
+        let resident = state.residents.model(index);
+        resident.users() + resident.waiting()
+    }
+
+    /// How a model is for the plan: one that can be loaded counts as ready.
+    pub(super) fn health(&self, index: ModelIndex) -> Health {
+        let state = self.lock();
+        if state.stopping {
+            return Health::Out("the model is stopped".into());
+        }
+        let now = self.began.elapsed();
+        match (&state.slots[index.0].local, state.residents.model(index).stage()) {
+            (_, Stage::Failed(until)) if now < until => Health::Out(words::failed(&state.slots[index.0], until - now)),
+            (Some(local), Stage::Ready) => local.health(),
+            _ => Health::Ready,
+        }
+    }
+
+    /// What a model has to do, requests that wait for it among what waits.
+    pub(super) fn load(&self, index: ModelIndex) -> Load {
+        let state = self.lock();
+        let mut load = state.slots[index.0].local.as_ref().map(|local| local.load()).unwrap_or_default();
+        load.waiting += state.residents.model(index).waiting();
+        load
+    }
+
+    pub(super) fn status(&self) -> PoolStatus {
+        let (state, now) = (self.lock(), self.began.elapsed());
+        let models = (0..state.slots.len()).map(|index| state.status(ModelIndex(index), now));
+        PoolStatus { budget_bytes: self.pool.budget, held_bytes: state.residents.held(), models: models.collect() }
+    }
+
+    /// Stops all models and the thread that watches the time.
+    pub(super) fn stop(&self) {
+        let (waiters, locals) = {
+            let mut state = self.lock();
+            state.stopping = true;
+            let locals: Vec<_> = state.slots.iter().filter_map(|slot| slot.local.clone()).collect();
+            (std::mem::take(&mut state.waiters), locals)
+        };
+        self.sooner.notify_all();
+        for (_, waiter) in waiters {
+            // Whoever has gone needs no word.
+            _ = waiter.send(Err(shutting_down()));
+        }
+        locals.iter().for_each(|local| local.stop());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        _ = thread.map(JoinHandle::join);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state, then does what comes of it.
+    fn turn<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, Time, &mut Vec<Action>) -> T) -> T {
+        let mut actions = Vec::new();
+        let mut state = self.lock();
+        let now = self.began.elapsed();
+        let answer = change(&mut state, now, &mut actions);
+        if state.stopping {
+            // Nothing is begun any more, and whoever waited was told.
+            actions.clear();
+        }
+        let orders: Vec<Order> = actions.into_iter().filter_map(|action| state.order(self, action, now)).collect();
+        let next = state.residents.next_change();
+        let is_sooner = next.is_some_and(|next| state.looks_at.is_none_or(|looks| next < looks));
+        drop(state);
+        if is_sooner {
+            self.sooner.notify_one();
+        }
+        orders.into_iter().for_each(|order| self.carry_out(order));
+        answer
+    }
+
+    fn carry_out(self: &Arc<Self>, order: Order) {
+        match order {
+            // Where its reader has gone, the lease in it is dropped here, outside of any lock.
+            Order::Tell(waiter, verdict) => _ = waiter.send(verdict),
+            Order::Load(index, options, progress) => {
+                let keeper = Arc::clone(self);
+                let started = thread_for("load", &options.id).spawn(move || keeper.bring(index, *options, &progress));
+                if let Err(error) = started {
+                    self.failed(index, LoadError::Thread(error));
+                }
+            }
+            Order::Unload(index, local) => {
+                let (keeper, fallback) = (Arc::clone(self), Arc::clone(&local));
+                let started = thread_for("unload", &local.offer().id).spawn(move || keeper.let_go(index, local));
+                if started.is_err() {
+                    self.let_go(index, fallback);
+                }
+            }
+        }
+    }
+
+    /// Loads a model, beside whatever the others compute.
+    fn bring(self: &Arc<Self>, index: ModelIndex, options: ModelOptions, progress: &Progress) {
+        let id = options.id.clone();
+        let began = Instant::now();
+        let mut told = began;
+        let mut report = |at: LoadProgress| {
+            progress.set(at);
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                let percent = at.done_bytes * 100 / at.total_bytes.max(1);
+                tracing::info!(model = id.as_str(), percent, "loading");
+            }
+        };
+        tracing::info!(model = id.as_str(), "loading");
+        let loaded = catch_unwind(AssertUnwindSafe(|| LocalModel::load(options, &mut report)));
+        match loaded {
+            Ok(Ok(local)) => {
+                tracing::info!(model = id.as_str(), seconds = began.elapsed().as_secs_f32(), "loaded");
+                self.came(index, local);
+            }
+            Ok(Err(error)) => self.failed(index, error),
+            Err(_) => self.failed(index, LoadError::Panic),
+        }
+    }
+
+    fn came(self: &Arc<Self>, index: ModelIndex, local: Arc<LocalModel>) {
+        let stopped = self.turn(|state, now, actions| {
+            if state.stopping {
+                return Some(local);
+            }
+            if self.pool.budget.is_none() {
+                state.settled(index, &local);
+            }
+            let slot = &mut state.slots[index.0];
+            slot.local = Some(local);
+            slot.loads += 1;
+            state.residents.loaded(index, now, actions);
+            None
+        });
+        drop(stopped);
+    }
+
+    fn failed(self: &Arc<Self>, index: ModelIndex, error: LoadError) {
+        self.turn(|state, now, actions| {
+            let slot = &mut state.slots[index.0];
+            tracing::error!(model = slot.options.id.as_str(), error = %error, "the model could not be loaded");
+            slot.failure = words::reason(&error);
+            slot.failures += 1;
+            state.residents.load_failed(index, now, actions);
+        });
+    }
+
+    /// Ends a model's thread and frees its memory.
+    fn let_go(self: &Arc<Self>, index: ModelIndex, local: Arc<LocalModel>) {
+        let id = local.offer().id.clone();
+        local.stop();
+        drop(local);
+        tracing::info!(model = id.as_str(), "unloaded");
+        self.turn(|state, now, actions| {
+            state.slots[index.0].unloads += 1;
+            state.residents.unloaded(index, now, actions);
+        });
+        self.unloaded.notify_waiters();
+    }
+
+    /// Tells the residents that time passes, until the pool stops.
+    fn watch(self: &Arc<Self>) {
+        loop {
+            {
+                let mut state = self.lock();
+                loop {
+                    if state.stopping {
+                        return;
+                    }
+                    let now = self.began.elapsed();
+                    state.looks_at = state.residents.next_change();
+                    let wait = state.looks_at.map(|at| at.saturating_sub(now));
+                    state = match wait {
+                        Some(Duration::ZERO) => break,
+                        Some(wait) => self.sooner.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
+                        None => self.sooner.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    };
+                }
+            }
+            self.turn(|state, now, actions| state.residents.passed(now, actions));
+        }
+    }
+}
+
+/// A thread for a model's coming and going; the name of one cannot hold a zero byte.
+fn thread_for(what: &str, id: &BackendId) -> thread::Builder {
+    thread::Builder::new().name(format!("{what} {id}").replace('\0', ""))
+}
+
+impl State {
+    /// The model of a slot that is ready.
+    fn local(&self, index: ModelIndex) -> Result<Arc<LocalModel>, Failure> {
+        self.slots[index.0].local.clone().ok_or_else(shutting_down)
+    }
+
+    /// Without a budget a model takes what is free at its first load: what it serves then it serves after every further
+    /// one.
+    fn settled(&mut self, index: ModelIndex, local: &LocalModel) {
+        let slot = &mut self.slots[index.0];
+        slot.options.context = local.offer().context;
+        if local.page_memory() > 0 {
+            (slot.options.page_memory, slot.footprint.pages) = (Some(local.page_memory()), local.page_memory());
+        }
+        self.residents.takes(index, slot.footprint.total());
+    }
+
+    /// What an action takes to be carried out.
+    fn order(&mut self, keeper: &Arc<Keeper>, action: Action, now: Time) -> Option<Order> {
+        match action {
+            Action::Load(index) => {
+                let slot = &mut self.slots[index.0];
+                (slot.began, slot.progress) = (now, Arc::default());
+                Some(Order::Load(index, Box::new(slot.options.clone()), Arc::clone(&slot.progress)))
+            }
+            Action::Unload(index) => Some(Order::Unload(index, self.slots[index.0].local.take()?)),
+            Action::Admit(ticket, index) => {
+                let waiter = self.waiters.remove(&ticket)?;
+                let lease = self.local(index).map(|local| Lease { keeper: Arc::clone(keeper), index, local });
+                Some(Order::Tell(waiter, lease))
+            }
+            Action::Refuse(ticket, index, why) => {
+                let waiter = self.waiters.remove(&ticket)?;
+                Some(Order::Tell(waiter, Err(self.failure(&keeper.pool, index, why, now))))
+            }
+        }
+    }
+
+    fn failure(&self, pool: &PoolOptions, index: ModelIndex, why: Why, now: Time) -> Failure {
+        let slot = &self.slots[index.0];
+        match why {
+            Why::NoRoom => words::no_room(self, pool, index),
+            Why::TooSlow => words::too_slow(slot, pool, now),
+            Why::Crowded => words::crowded(slot, self.residents.model(index).waiting()),
+            Why::Failed(until) => words::unavailable(slot, until.saturating_sub(now)),
+        }
+    }
+
+    fn status(&self, index: ModelIndex, now: Time) -> ModelStatus {
+        let (slot, resident) = (&self.slots[index.0], self.residents.model(index));
+        let state = match resident.stage() {
+            Stage::Unloaded => ModelState::Unloaded,
+            Stage::Loading => {
+                let (done_bytes, total_bytes) = slot.progress.get();
+                ModelState::Loading { done_bytes, total_bytes }
+            }
+            Stage::Ready => ModelState::Ready,
+            Stage::Unloading => ModelState::Unloading,
+            Stage::Failed(until) => {
+                ModelState::Failed { reason: slot.failure.clone(), retry_in: until.saturating_sub(now) }
+            }
+        };
+        ModelStatus {
+            id: slot.options.id.clone(),
+            state,
+            memory_bytes: slot.footprint.total(),
+            pinned: resident.terms().pinned,
+            keep_alive: resident.terms().keep_alive,
+            answering: resident.users(),
+            waiting: resident.waiting(),
+            idle: resident.idle_since().map(|since| now.saturating_sub(since)),
+            loads: slot.loads,
+            failures: slot.failures,
+            unloads: slot.unloads,
+        }
+    }
+}

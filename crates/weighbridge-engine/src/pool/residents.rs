@@ -1,0 +1,454 @@
+//! Which models are in memory, which come next and which go, as numbers: no weights, no clocks, no async.
+//!
+//! Requests arrive for models, and each holds its model until it is released. What is asked for and is not there waits
+//! in one queue, in the order of arrival, for at most a bound. Room is made by models that nobody uses, the one used
+//! longest ago first, and only where that makes enough of it. Where the users of other models hold all room, a request
+//! that has waited half of its bound closes the model that came in longest ago to new requests, which then wait behind
+//! it: so a model under steady load keeps its place for that long, and nobody waits for ever. What is claimed so, no
+//! later request can take.
+
+use std::time::Duration;
+
+/// Time since the pool began.
+pub(crate) type Time = Duration;
+
+/// The wait before a model that could not be loaded is tried again by a request. It doubles with each failure in a row.
+const BACKOFF: Duration = Duration::from_secs(5);
+/// The longest such wait.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+
+/// A model, by its place in the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ModelIndex(pub(crate) usize);
+
+/// A request that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// What does not change about a model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Bytes that it takes while it is in memory.
+    pub(crate) bytes: u64,
+    /// Whether it stays whatever happens.
+    pub(crate) pinned: bool,
+    /// How long after its last request it goes; `None` until its room is needed.
+    pub(crate) keep_alive: Option<Duration>,
+    /// The most requests that may wait for it.
+    pub(crate) most_waiting: usize,
+}
+
+/// Where a model stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Unloaded,
+    Loading,
+    Ready,
+    Unloading,
+    /// It could not be loaded, and is tried again from then on.
+    Failed(Time),
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Bring the model into memory, then say [`Residents::loaded`] or [`Residents::load_failed`].
+    Load(ModelIndex),
+    /// Take it out of memory, then say [`Residents::unloaded`].
+    Unload(ModelIndex),
+    /// The request has its model, until [`Residents::released`].
+    Admit(Ticket, ModelIndex),
+    /// It will not have it.
+    Refuse(Ticket, ModelIndex, Why),
+}
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Its time was over while other models held the room.
+    NoRoom,
+    /// Its time was over while the model was on its way.
+    TooSlow,
+    /// As many wait as may.
+    Crowded,
+    /// The model could not be loaded, and is not tried again before then.
+    Failed(Time),
+}
+
+/// What becomes of a request as it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The model is there, and held until [`Residents::released`].
+    Admitted,
+    /// It waits, and an action will say what becomes of it.
+    Waits,
+    Refused(Why),
+}
+
+/// Why a model is not unloaded at will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stays {
+    Pinned,
+    Busy,
+}
+
+/// One model.
+#[derive(Clone, Debug)]
+pub(crate) struct Resident {
+    terms: Terms,
+    stage: Stage,
+    /// Requests that hold it.
+    users: usize,
+    /// Requests that wait for it.
+    waiting: usize,
+    /// No new request holds it: its room is claimed.
+    closed: bool,
+    used_at: Time,
+    loaded_at: Time,
+    failures_in_a_row: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiter {
+    ticket: Ticket,
+    model: ModelIndex,
+    since: Time,
+    until: Time,
+}
+
+/// All models, and the requests that wait for one.
+#[derive(Clone, Debug)]
+pub(crate) struct Residents {
+    /// What they may take together.
+    budget: u64,
+    /// The longest that a request waits.
+    patience: Duration,
+    models: Vec<Resident>,
+    /// In the order of arrival.
+    queue: Vec<Waiter>,
+    /// When room was last given to who waits.
+    settled_at: Time,
+}
+
+impl Residents {
+    /// Models that may take `budget` bytes together, all unloaded. Each fits beside all that are pinned.
+    pub(crate) fn new(budget: u64, patience: Duration, models: impl IntoIterator<Item = Terms>) -> Self {
+        let resident = |terms| Resident {
+            terms,
+            stage: Stage::Unloaded,
+            users: 0,
+            waiting: 0,
+            closed: false,
+            used_at: Time::ZERO,
+            loaded_at: Time::ZERO,
+            failures_in_a_row: 0,
+        };
+        Self {
+            budget,
+            patience,
+            models: models.into_iter().map(resident).collect(),
+            queue: Vec::new(),
+            settled_at: Time::ZERO,
+        }
+    }
+
+    pub(crate) fn model(&self, model: ModelIndex) -> &Resident {
+        &self.models[model.0]
+    }
+
+    /// Bytes of all models in memory, those that come and go among them.
+    pub(crate) fn held(&self) -> u64 {
+        self.models.iter().map(Resident::held).fold(0, u64::saturating_add)
+    }
+
+    /// How much a model takes, where nothing was planned with: there is no budget.
+    pub(crate) fn takes(&mut self, model: ModelIndex, bytes: u64) {
+        self.models[model.0].terms.bytes = bytes;
+    }
+
+    /// A model that is to be loaded at once and for whoever comes. It fits.
+    pub(crate) fn begin(&mut self, model: ModelIndex) {
+        self.models[model.0].stage = Stage::Loading;
+    }
+
+    /// A request for a model. The `insistent` one tries also a model that has just failed.
+    pub(crate) fn arrive(
+        &mut self,
+        (model, ticket): (ModelIndex, Ticket),
+        insistent: bool,
+        now: Time,
+        actions: &mut Vec<Action>,
+    ) -> Arrival {
+        let resident = &mut self.models[model.0];
+        match resident.stage {
+            Stage::Ready if !resident.closed => {
+                resident.users += 1;
+                resident.used_at = now;
+                return Arrival::Admitted;
+            }
+            Stage::Failed(until) if now < until && !insistent => return Arrival::Refused(Why::Failed(until)),
+            Stage::Failed(_) => resident.stage = Stage::Unloaded,
+            _ => {}
+        }
+        if resident.waiting >= resident.terms.most_waiting {
+            return Arrival::Refused(Why::Crowded);
+        }
+        resident.waiting += 1;
+        self.queue.push(Waiter { ticket, model, since: now, until: now + self.patience });
+        self.settle(now, actions);
+        Arrival::Waits
+    }
+
+    /// A request that waits is not wanted any more.
+    pub(crate) fn withdrawn(&mut self, ticket: Ticket, now: Time, actions: &mut Vec<Action>) {
+        if let Some(place) = self.queue.iter().position(|waiter| waiter.ticket == ticket) {
+            let waiter = self.queue.remove(place);
+            self.models[waiter.model.0].waiting -= 1;
+            self.settle(now, actions);
+        }
+    }
+
+    /// A request that held a model has ended.
+    pub(crate) fn released(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
+        let resident = &mut self.models[model.0];
+        resident.users -= 1;
+        resident.used_at = now;
+        if resident.users == 0 {
+            self.settle(now, actions);
+        }
+    }
+
+    /// A load has succeeded. Whoever waited for the model gets it, also where its room is claimed by now.
+    pub(crate) fn loaded(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
+        let resident = &mut self.models[model.0];
+        *resident =
+            Resident { stage: Stage::Ready, used_at: now, loaded_at: now, failures_in_a_row: 0, ..resident.clone() };
+        self.admit(model, now, actions);
+        self.settle(now, actions);
+    }
+
+    /// A load has failed, and so have the requests that waited for it.
+    pub(crate) fn load_failed(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
+        let resident = &mut self.models[model.0];
+        let backoff = BACKOFF.saturating_mul(1 << resident.failures_in_a_row.min(16)).min(LONGEST_BACKOFF);
+        resident.failures_in_a_row += 1;
+        let until = now + backoff;
+        resident.stage = Stage::Failed(until);
+        self.refuse(actions, |waiter| (waiter.model == model).then_some(Why::Failed(until)));
+        self.settle(now, actions);
+    }
+
+    /// A model is out of memory.
+    pub(crate) fn unloaded(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
+        self.models[model.0].stage = Stage::Unloaded;
+        self.settle(now, actions);
+    }
+
+    /// Somebody wants a model out of memory.
+    pub(crate) fn unload(&mut self, model: ModelIndex, actions: &mut Vec<Action>) -> Result<(), Stays> {
+        let resident = &mut self.models[model.0];
+        match resident.stage {
+            Stage::Ready | Stage::Loading if resident.terms.pinned => Err(Stays::Pinned),
+            Stage::Loading => Err(Stays::Busy),
+            Stage::Ready if resident.users + resident.waiting > 0 => Err(Stays::Busy),
+            Stage::Ready => {
+                resident.stage = Stage::Unloading;
+                actions.push(Action::Unload(model));
+                Ok(())
+            }
+            Stage::Unloaded | Stage::Unloading | Stage::Failed(_) => Ok(()),
+        }
+    }
+
+    /// Time has passed.
+    pub(crate) fn passed(&mut self, now: Time, actions: &mut Vec<Action>) {
+        let models = &self.models;
+        let on_its_way = |model: ModelIndex| matches!(models[model.0].stage, Stage::Loading);
+        let slow: Vec<bool> = self.queue.iter().map(|waiter| on_its_way(waiter.model)).collect();
+        let mut slow = slow.into_iter();
+        self.refuse(actions, |waiter| {
+            let why = if slow.next().unwrap_or(false) { Why::TooSlow } else { Why::NoRoom };
+            (waiter.until <= now).then_some(why)
+        });
+        for (index, resident) in self.models.iter_mut().enumerate() {
+            if resident.goes_at().is_some_and(|at| at <= now) {
+                resident.stage = Stage::Unloading;
+                actions.push(Action::Unload(ModelIndex(index)));
+            }
+        }
+        self.settle(now, actions);
+    }
+
+    /// When time is to be told next, where nothing else happens.
+    pub(crate) fn next_change(&self) -> Option<Time> {
+        let waits = self.queue.iter().map(|waiter| {
+            let claims = self.claims_at(waiter);
+            if claims > self.settled_at { claims.min(waiter.until) } else { waiter.until }
+        });
+        let goes = self.models.iter().filter_map(Resident::goes_at);
+        waits.chain(goes).min()
+    }
+
+    /// From when on a request that waits closes other models.
+    fn claims_at(&self, waiter: &Waiter) -> Time {
+        waiter.since + self.patience / 2
+    }
+
+    /// Gives room to whoever waits longest, and models to whoever waits for one that is there.
+    fn settle(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.settled_at = now;
+        self.models.iter_mut().for_each(|resident| resident.closed = false);
+        // Of what is free, and of what will be, what those before in the queue have claimed.
+        let mut claimed = 0_u64;
+        let mut settled: Vec<ModelIndex> = Vec::new();
+        for place in 0..self.queue.len() {
+            let waiter = self.queue[place];
+            let model = waiter.model;
+            if self.models[model.0].stage != Stage::Unloaded || settled.contains(&model) {
+                continue;
+            }
+            settled.push(model);
+            let bytes = self.models[model.0].terms.bytes;
+            let free = self.budget.saturating_sub(self.held());
+            let coming = free.saturating_add(self.leaving());
+            let wanted = claimed.saturating_add(bytes);
+            if bytes <= free && wanted <= coming {
+                self.models[model.0].stage = Stage::Loading;
+                actions.push(Action::Load(model));
+                continue;
+            }
+            let is_made = self.make_room(wanted.saturating_sub(coming), actions);
+            if is_made || self.claims_at(&waiter) <= now {
+                claimed = wanted;
+            }
+            if !is_made && self.claims_at(&waiter) <= now {
+                self.close(wanted.saturating_sub(coming));
+            }
+        }
+        for index in 0..self.models.len() {
+            let resident = &self.models[index];
+            if resident.stage == Stage::Ready && !resident.closed && resident.waiting > 0 {
+                self.admit(ModelIndex(index), now, actions);
+            }
+        }
+    }
+
+    /// Bytes of models that are on their way out.
+    fn leaving(&self) -> u64 {
+        let leaving = self.models.iter().filter(|resident| resident.stage == Stage::Unloading);
+        leaving.map(|resident| resident.terms.bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Unloads models that nobody uses, the one used longest ago first, where they make so much room together.
+    fn make_room(&mut self, bytes: u64, actions: &mut Vec<Action>) -> bool {
+        let mut idle: Vec<usize> = (0..self.models.len()).filter(|&index| self.models[index].may_go()).collect();
+        idle.sort_by_key(|&index| self.models[index].used_at);
+        let mut made = 0_u64;
+        let needed = idle.iter().take_while(|&&index| {
+            let is_short = made < bytes;
+            made = made.saturating_add(if is_short { self.models[index].terms.bytes } else { 0 });
+            is_short
+        });
+        let needed = needed.count();
+        if made < bytes {
+            return false;
+        }
+        for &index in &idle[..needed] {
+            self.models[index].stage = Stage::Unloading;
+            actions.push(Action::Unload(ModelIndex(index)));
+        }
+        true
+    }
+
+    /// Closes models that are in use to new requests, the one that came in longest ago first, until they make so much
+    /// room together with those that are not in use.
+    fn close(&mut self, bytes: u64) {
+        let mut ready: Vec<usize> =
+            (0..self.models.len()).filter(|&index| self.models[index].may_be_closed()).collect();
+        ready.sort_by_key(|&index| (self.models[index].users > 0, self.models[index].loaded_at));
+        let mut made = 0_u64;
+        for index in ready {
+            if made >= bytes {
+                break;
+            }
+            made = made.saturating_add(self.models[index].terms.bytes);
+            self.models[index].closed = true;
+        }
+    }
+
+    /// Gives a model that is there to all who wait for it.
+    fn admit(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
+        let resident = &mut self.models[model.0];
+        self.queue.retain(|waiter| {
+            if waiter.model != model {
+                return true;
+            }
+            resident.users += 1;
+            resident.waiting -= 1;
+            resident.used_at = now;
+            actions.push(Action::Admit(waiter.ticket, model));
+            false
+        });
+    }
+
+    fn refuse(&mut self, actions: &mut Vec<Action>, mut why: impl FnMut(&Waiter) -> Option<Why>) {
+        let models = &mut self.models;
+        self.queue.retain(|waiter| {
+            let Some(why) = why(waiter) else { return true };
+            models[waiter.model.0].waiting -= 1;
+            actions.push(Action::Refuse(waiter.ticket, waiter.model, why));
+            false
+        });
+    }
+}
+
+impl Resident {
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Requests that hold it.
+    pub(crate) fn users(&self) -> usize {
+        self.users
+    }
+
+    /// Requests that wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Since when it is in memory and nobody uses it.
+    pub(crate) fn idle_since(&self) -> Option<Time> {
+        (self.stage == Stage::Ready && self.users == 0).then_some(self.used_at)
+    }
+
+    /// Whether it is in memory, on its way there or on its way out.
+    pub(crate) fn holds_room(&self) -> bool {
+        matches!(self.stage, Stage::Loading | Stage::Ready | Stage::Unloading)
+    }
+
+    fn held(&self) -> u64 {
+        if self.holds_room() { self.terms.bytes } else { 0 }
+    }
+
+    fn may_go(&self) -> bool {
+        self.may_be_closed() && self.users == 0
+    }
+
+    fn may_be_closed(&self) -> bool {
+        self.stage == Stage::Ready && !self.terms.pinned
+    }
+
+    /// When it has been idle for as long as it is kept.
+    fn goes_at(&self) -> Option<Time> {
+        let keep_alive = self.terms.keep_alive.filter(|_| self.may_go() && self.waiting == 0)?;
+        Some(self.used_at + keep_alive)
+    }
+}
+
+#[cfg(test)]
+mod tests;
