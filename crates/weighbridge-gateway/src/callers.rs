@@ -48,6 +48,8 @@ pub struct CallerKey {
     pub key: KeyHash,
     /// Who it is and what it may do.
     pub facts: Arc<CallerFacts>,
+    /// Whether it may load and unload models.
+    pub admin: bool,
 }
 
 /// Who may ask.
@@ -62,6 +64,25 @@ pub enum Callers {
 impl Callers {
     /// Finds who sent these headers; `None` where the gateway is open.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<CallerFacts>>, Refusal> {
+        Ok(self.find(headers)?.map(|caller| Arc::clone(&caller.facts)))
+    }
+
+    /// Whether who sent these headers may load and unload models; where the gateway is open, whether anyone may.
+    pub(crate) fn admit_admin(&self, headers: &HeaderMap, open: bool) -> Result<(), Refusal> {
+        match self.find(headers)? {
+            Some(caller) if caller.admin => Ok(()),
+            Some(_) => Err(Refusal::not_an_admin(
+                "This key may not load and unload models. That takes a caller with admin = true.",
+            )),
+            None if open => Ok(()),
+            None => Err(Refusal::not_an_admin(
+                "The gateway is open to other machines, so that nobody may load and unload models over it. Add [[callers]], one of them with admin = true.",
+            )),
+        }
+    }
+
+    /// The caller who sent these headers; `None` where the gateway is open.
+    fn find(&self, headers: &HeaderMap) -> Result<Option<&CallerKey>, Refusal> {
         let Self::Keys(keys) = self else { return Ok(None) };
         let sent = headers.get(header::AUTHORIZATION).ok_or(Refusal::unauthorised(true))?;
         let key = sent.to_str().ok().and_then(bearer).ok_or(Refusal::unauthorised(false))?;
@@ -72,8 +93,7 @@ impl Callers {
             let equal: Choice = hash.0.ct_eq(&caller.key.0);
             found.conditional_assign(&index, equal);
         }
-        let caller = keys.get(found as usize).ok_or(Refusal::unauthorised(false))?;
-        Ok(Some(Arc::clone(&caller.facts)))
+        keys.get(found as usize).ok_or(Refusal::unauthorised(false)).map(Some)
     }
 }
 
@@ -98,7 +118,7 @@ mod tests {
                 routes: None,
                 priority: Priority::Interactive,
             };
-            CallerKey { key: KeyHash::of(key), facts: facts.into() }
+            CallerKey { key: KeyHash::of(key), facts: facts.into(), admin: name == "b" }
         };
         Callers::Keys(vec![caller("a", "key-a"), caller("b", "key-b")])
     }
@@ -122,6 +142,25 @@ mod tests {
         check(Some("Basic key-a"), Err("invalid_api_key"));
         check(Some("Bearer"), Err("invalid_api_key"));
         check(None, Err("none"));
+    }
+
+    #[test]
+    fn an_admin_is_who_is_named_one() {
+        let check = |callers: &Callers, key: Option<&'static str>, open, expected: Result<(), (u16, &str)>| {
+            let headers: HeaderMap =
+                key.map(|key| (header::AUTHORIZATION, HeaderValue::from_static(key))).into_iter().collect();
+            let admitted = callers.admit_admin(&headers, open);
+            let found = admitted.as_ref().copied().map_err(|refusal| (refusal.status(), refusal.code()));
+            assert_eq!(found, expected, "{key:?}, open: {open}");
+        };
+        for open in [true, false] {
+            check(&callers(), Some("Bearer key-b"), open, Ok(()));
+            check(&callers(), Some("Bearer key-a"), open, Err((403, "admin_required")));
+            check(&callers(), Some("Bearer key-c"), open, Err((401, "invalid_api_key")));
+            check(&callers(), None, open, Err((401, "none")));
+        }
+        check(&Callers::Open, None, true, Ok(()));
+        check(&Callers::Open, None, false, Err((403, "admin_required")));
     }
 
     #[test]

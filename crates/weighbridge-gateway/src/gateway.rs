@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weighbridge_backend::{Backend, BackendId};
+use weighbridge_backend::{Backend, BackendId, Models};
 use weighbridge_ledger::Ledger;
 use weighbridge_policy::{Known, Route};
 
@@ -20,6 +20,8 @@ pub struct Options {
     pub routes: Vec<Route>,
     /// Everything that can answer.
     pub backends: Vec<Arc<dyn Backend>>,
+    /// The local models among them, where there are some that can be loaded and unloaded.
+    pub models: Option<Arc<dyn Models>>,
     /// The names of the providers, of which `NAME/…` is a model.
     pub providers: Vec<String>,
     /// Who may ask.
@@ -58,6 +60,8 @@ pub struct Limits {
     /// Whether only requests that name this machine in `Host` are taken: what keeps a web page from
     /// reaching an open gateway on loopback through a name of its own.
     pub local_host_only: bool,
+    /// Whether, where there are no keys, whoever reaches the gateway may load and unload models.
+    pub open_admin: bool,
 }
 
 impl Default for Limits {
@@ -76,6 +80,7 @@ impl Default for Limits {
             expected_output_tokens: 256,
             metrics_need_key: false,
             local_host_only: false,
+            open_admin: false,
         }
     }
 }
@@ -89,6 +94,7 @@ pub(crate) struct Core {
     pub(crate) routes: Vec<Route>,
     backends: BTreeMap<BackendId, Registered>,
     ids: Vec<BackendId>,
+    pub(crate) models: Option<Arc<dyn Models>>,
     providers: Vec<String>,
     pub(crate) callers: Callers,
     pub(crate) limits: Limits,
@@ -106,7 +112,7 @@ pub(crate) struct Registered {
 impl Gateway {
     /// A gateway that takes requests as soon as it is served.
     pub fn new(options: Options) -> Self {
-        let Options { routes, backends, providers, callers, ledger, limits } = options;
+        let Options { routes, backends, models, providers, callers, ledger, limits } = options;
         let registered = |backend: Arc<dyn Backend>| {
             (backend.offer().id.clone(), Registered { backend, experience: Experience::default() })
         };
@@ -115,6 +121,7 @@ impl Gateway {
             routes,
             ids: backends.keys().cloned().collect(),
             backends,
+            models,
             providers,
             callers,
             admission: Admission::new(limits.in_flight),

@@ -6,6 +6,7 @@
 //! crate knows `dyn Backend`, never an engine or a provider.
 
 mod account;
+mod admin;
 mod admission;
 mod body;
 mod callers;
@@ -14,6 +15,7 @@ mod connections;
 mod dispatch;
 mod gateway;
 mod metrics;
+mod model_metrics;
 mod pages;
 mod prepare;
 mod relay;

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use weighbridge_backend::{BackendId, Computation, Load, Receipt};
 
 use self::engine::EngineMetrics;
+use crate::model_metrics::ModelMetrics;
 
 /// Upper bounds in seconds, from a token of a small model to a long wait.
 const BUCKETS: [f64; 16] =
@@ -48,6 +49,7 @@ pub(crate) struct Metrics {
     first_token_ratio: Family<BackendLabel, Histogram>,
     engine: EngineMetrics,
     in_flight: Gauge,
+    pub(crate) models: ModelMetrics,
 }
 
 /// The figures of one backend that are written for every token, found once a stream.
@@ -114,6 +116,7 @@ impl Metrics {
             first_token_ratio: Family::new_with_constructor(|| Histogram::new(RATIOS)),
             engine: EngineMetrics::default(),
             in_flight: Gauge::default(),
+            models: ModelMetrics::default(),
         };
         metrics.registered()
     }
@@ -138,6 +141,7 @@ impl Metrics {
         registry.register("queue_running", "Answers that a backend is making", self.running.clone());
         registry.register("backend_ready", "1 where a backend can answer", self.ready.clone());
         self.engine.register(registry);
+        self.models.register(registry);
         registry.register("requests_in_flight", "Requests admitted and not ended", self.in_flight.clone());
         self
     }

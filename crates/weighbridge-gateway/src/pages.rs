@@ -75,13 +75,18 @@ pub(crate) async fn ready(State(gateway): State<Arc<Core>>) -> Response {
         gateway.backends().map(|registered| (&registered.backend.offer().id, registered.backend.health())).collect();
     let any = states.iter().any(|(_, health)| *health == Health::Ready);
     let ready = any && !gateway.admission.closed();
+    let pool = gateway.pool_status();
     let backends: serde_json::Map<String, Value> = states
         .into_iter()
         .map(|(id, health)| {
-            let state = match health {
+            let mut state = match health {
                 Health::Ready => json!({"ready": true}),
                 Health::Out(reason) => json!({"ready": false, "reason": reason}),
             };
+            // A local model is ready to answer also while its weights are away: the next request brings them.
+            if let Some(model) = pool.models.iter().find(|model| model.id == *id) {
+                state["model"] = model.state.as_str().into();
+            }
             (id.to_string(), state)
         })
         .collect();
@@ -104,6 +109,7 @@ pub(crate) async fn metrics(State(gateway): State<Arc<Core>>, headers: HeaderMap
         let (load, computation) = (backend.load(), backend.computation());
         Now { backend: &backend.offer().id, load, ready: backend.health() == Health::Ready, computation }
     });
+    gateway.books.metrics.models.set(&gateway.pool_status());
     let page = gateway.books.metrics.page(backends, gateway.admission.inside()).map_err(|_| Refusal::internal())?;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())

@@ -78,6 +78,23 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "invalid_request_error", Some(code), message)
     }
 
+    /// 403: the caller may not load and unload models.
+    pub(crate) fn not_an_admin(message: &str) -> Self {
+        Self::forbidden("admin_required", message)
+    }
+
+    /// 404: there is no local model of this name.
+    pub(crate) fn no_local_model(name: &str) -> Self {
+        let name: String = name.chars().take(128).collect();
+        let message = format!("There is no local model '{name}'. GET /admin/models lists those there are.");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("model_not_found"), message).about("model")
+    }
+
+    /// 409: what was asked for does not go with what is under way.
+    pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "invalid_request_error", Some(code), message)
+    }
+
     /// 404: no route takes the model.
     pub(crate) fn model_not_found(model: &str, hint: &str) -> Self {
         let model: String = model.chars().take(128).collect();

@@ -16,7 +16,7 @@ use tracing::info;
 use crate::connections::Connections;
 use crate::gateway::Core;
 use crate::respond::Refusal;
-use crate::{Gateway, chat, pages};
+use crate::{Gateway, admin, chat, pages};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -39,6 +39,10 @@ fn router(core: &Arc<Core>) -> Router {
         .route("/health", get(pages::health))
         .route("/ready", get(pages::ready))
         .route("/metrics", get(pages::metrics))
+        .route("/admin/models", get(admin::list))
+        .route("/admin/models/{name}", get(admin::one))
+        .route("/admin/models/{name}/load", post(admin::load))
+        .route("/admin/models/{name}/unload", post(admin::unload))
         .fallback(pages::unknown_url)
         .method_not_allowed_fallback(pages::wrong_method)
         // Outermost: a page of another origin gets nothing at all from an open gateway.

@@ -137,6 +137,45 @@ pub(crate) enum ModelsCommand {
         #[arg(value_name = "MODEL")]
         model: String,
     },
+    /// Show where the local models of a running gateway stand
+    Status {
+        /// Its name in the config of the gateway; default: all
+        #[arg(value_name = "MODEL")]
+        model: Option<String>,
+        #[command(flatten)]
+        gateway: GatewayArguments,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a running gateway load a model, and wait until it is there
+    Load {
+        /// Its name in the config of the gateway
+        #[arg(value_name = "MODEL")]
+        model: String,
+        #[command(flatten)]
+        gateway: GatewayArguments,
+    },
+    /// Have a running gateway unload a model that nobody uses, and wait until its memory is free
+    Unload {
+        /// Its name in the config of the gateway
+        #[arg(value_name = "MODEL")]
+        model: String,
+        #[command(flatten)]
+        gateway: GatewayArguments,
+    },
+}
+
+/// A gateway that is running.
+#[derive(Debug, Default, Args)]
+pub(crate) struct GatewayArguments {
+    /// Where it is; default: the address that the config listens on, else http://127.0.0.1:8080
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// The environment variable that holds the key of a caller with admin = true
+    #[arg(long, value_name = "VARIABLE")]
+    pub(crate) key_env: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, Price};
-use weighbridge_engine::PrefixReuse;
+use weighbridge_engine::{PoolOptions, PrefixReuse};
 use weighbridge_gateway::{Callers, Limits};
 use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 use weighbridge_policy::Route;
@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) grace: Duration,
     pub(crate) log: LogOptions,
     pub(crate) ledger: Option<PathBuf>,
+    /// How the models share the memory.
+    pub(crate) pool: PoolOptions,
     pub(crate) models: Vec<ModelConfig>,
     pub(crate) providers: Vec<ProviderConfig>,
     pub(crate) routes: Vec<Route>,
@@ -77,6 +79,10 @@ pub(crate) struct ModelConfig {
     pub(crate) page_memory: Option<u64>,
     pub(crate) prefix_reuse: PrefixReuse,
     pub(crate) parse_special_tokens: bool,
+    /// Loaded at the start, and never unloaded.
+    pub(crate) pinned: bool,
+    /// How long after its last request it is unloaded.
+    pub(crate) keep_alive: Option<Duration>,
 }
 
 /// A low-rank adapter of a model.
@@ -197,6 +203,7 @@ impl Config {
         }
         self.listen = listen;
         self.limits.local_host_only = open;
+        self.limits.open_admin = matches!(self.callers, Callers::Open) && listen.ip().is_loopback();
         Ok(())
     }
 

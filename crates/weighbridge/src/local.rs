@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weighbridge_backend::{BackendId, DataClass, Price};
-use weighbridge_engine::{LocalModel, ModelOptions, PrefixReuse};
+use weighbridge_engine::{LocalModel, ModelOptions, ModelPool, PoolModel, PoolPlan, PrefixReuse};
 use weighbridge_models::{Checkpoint, Compute, Precision, QuantizedType, Tier};
 
 use crate::bundled;
@@ -135,6 +135,30 @@ pub(crate) fn load(model: &ModelConfig) -> Result<Arc<LocalModel>, Failure> {
         .map_err(|error| Failure::failed(format!("cannot load the model \"{}\": {error}", model.name)))
 }
 
+/// What each model of a config takes, held against the memory that they may take together.
+pub(crate) fn plan(config: &Config) -> Result<PoolPlan, Failure> {
+    let pooled = |model: &ModelConfig| {
+        let options = options(model, open_model(model)?);
+        Ok(PoolModel { options, pinned: model.pinned, keep_alive: model.keep_alive })
+    };
+    let models = config.models.iter().map(pooled).collect::<Result<_, Failure>>()?;
+    PoolPlan::new(config.pool, models).map_err(Failure::usage)
+}
+
+/// Starts the models of a plan, with a progress bar for each that is loaded now.
+pub(crate) fn start(plan: PoolPlan) -> Result<ModelPool, Failure> {
+    let mut shown: Option<(BackendId, LoadBar)> = None;
+    let mut show = |id: &BackendId, progress| {
+        if shown.as_ref().is_none_or(|(other, _)| other != id) {
+            shown = Some((id.clone(), LoadBar::new(id.as_str())));
+        }
+        if let Some((_, bar)) = &shown {
+            bar.show(progress);
+        }
+    };
+    ModelPool::start(plan, &mut show).map_err(Failure::failed)
+}
+
 /// A model that was named on the command line: a path that exists, else a model of the config, else the one
 /// that the program carries, else one that was pulled.
 pub(crate) fn find(name: &str, source: &Source) -> Result<ModelConfig, Failure> {
@@ -209,6 +233,8 @@ pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
         page_memory: None,
         prefix_reuse: PrefixReuse::default(),
         parse_special_tokens: false,
+        pinned: false,
+        keep_alive: None,
     }
 }
 

@@ -116,6 +116,7 @@ fn stage(scripts: &[(&str, &[Line])]) -> Stage {
     let gateway = Gateway::new(Options {
         routes: Vec::new(),
         backends: scripts.iter().map(backend).collect(),
+        models: None,
         providers: Vec::new(),
         callers: Callers::Open,
         ledger: ledger.clone(),

@@ -46,10 +46,9 @@ pub(crate) fn run(source: &Source, arguments: &ExplainArguments) -> Result<(), F
 /// A gateway that can plan: local models without their weights, a ledger that nothing is written to.
 fn gateway(config: Config) -> Result<Gateway, Failure> {
     let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
-    for model in &config.models {
-        let options = local::options(model, local::open_model(model)?);
-        let unloaded = UnloadedModel::open(&options)
-            .map_err(|error| Failure::failed(format!("cannot open the model \"{}\": {error}", model.name)))?;
+    for (model, _) in local::plan(&config)?.models() {
+        let unloaded = UnloadedModel::open(&model.options)
+            .map_err(|error| Failure::failed(format!("cannot open the model \"{}\": {error}", model.options.id)))?;
         backends.push(Arc::new(unloaded));
     }
     for provider in &config.providers {
@@ -58,6 +57,7 @@ fn gateway(config: Config) -> Result<Gateway, Failure> {
     Ok(Gateway::new(Options {
         routes: config.routes,
         backends,
+        models: None,
         providers: config.providers.iter().map(|provider| provider.options.name.clone()).collect(),
         callers: config.callers,
         ledger: Ledger::in_memory().map_err(Failure::failed)?,

@@ -3,6 +3,7 @@
 mod kept;
 mod list;
 mod pull;
+mod running;
 
 use serde_json::{Value, json};
 use weighbridge_models::{AdapterSummary, Checkpoint, Compute, Summary, Tier};
@@ -24,6 +25,9 @@ pub(crate) fn run(source: &Source, command: ModelsCommand) -> Result<(), Failure
         ModelsCommand::Pull(arguments) => pull::run(source, &arguments),
         ModelsCommand::Verify { model } => kept::verify(model.as_deref()),
         ModelsCommand::Remove { model } => kept::remove(&model),
+        ModelsCommand::Status { model, gateway, json } => running::status(source, model.as_deref(), &gateway, json),
+        ModelsCommand::Load { model, gateway } => running::load(source, &model, &gateway),
+        ModelsCommand::Unload { model, gateway } => running::unload(source, &model, &gateway),
     }
 }
 

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tracing::info;
 use weighbridge_backend::Backend;
-use weighbridge_engine::LocalModel;
+use weighbridge_engine::Footprint;
 use weighbridge_gateway::{Callers, Drained, Gateway, Options};
 use weighbridge_ledger::Ledger;
 use weighbridge_policy::Route;
 use weighbridge_providers::{Client, HostedModel};
 
 use crate::cli::ServeArguments;
-use crate::config::{Config, LogOptions, ProviderConfig, Source};
+use crate::config::{Config, LogOptions, ModelConfig, ProviderConfig, Source};
 use crate::failure::Failure;
 use crate::terminal::say;
-use crate::{data, local};
+use crate::{data, local, terminal};
 
 pub(crate) fn run(source: Source, arguments: &ServeArguments) -> Result<(), Failure> {
     let (config, origin) = read_config(&source, arguments)?;
@@ -67,25 +67,26 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
     let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(config.listen, &error))?;
     let address = listener.local_addr().map_err(Failure::failed)?;
     let ledger = open_ledger(&config)?;
-    let locals: Vec<Arc<LocalModel>> = config.models.iter().map(local::load).collect::<Result<_, _>>()?;
+    let plan = local::plan(&config)?;
+    let footprints: Vec<Footprint> = plan.models().map(|(_, footprint)| footprint).collect();
+    let pool = local::start(plan)?;
     let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
-    backends.extend(locals.iter().map(|model| Arc::clone(model) as Arc<dyn Backend>));
+    backends.extend(pool.backends().iter().map(|model| Arc::clone(model) as Arc<dyn Backend>));
     for provider in &config.providers {
         backends.extend(hosted(provider)?);
     }
-    welcome(&config, &origin, address, &ledger);
+    welcome(&config, &footprints, &origin, address, &ledger);
     let gateway = Gateway::new(Options {
         routes: config.routes,
         backends,
+        models: Some(pool.models()),
         providers: config.providers.iter().map(|provider| provider.options.name.clone()).collect(),
         callers: config.callers,
         ledger: ledger.handle.clone(),
         limits: config.limits,
     });
     let served = gateway.serve(listener, stop_signal()?, config.grace).await;
-    for model in &locals {
-        model.stop();
-    }
+    pool.stop();
     let closed = ledger.handle.close();
     farewell(served);
     let closed = closed.map_err(|error| Failure::failed(format!("receipts were lost at the end: {error}")))?;
@@ -142,13 +143,17 @@ fn start_log(options: &LogOptions) -> Result<(), Failure> {
 }
 
 /// What a person needs to know, on standard output; the log goes to standard error.
-fn welcome(config: &Config, origin: &str, address: SocketAddr, ledger: &OpenLedger) {
+fn welcome(config: &Config, footprints: &[Footprint], origin: &str, address: SocketAddr, ledger: &OpenLedger) {
     let url = format!("http://{address}");
     say!("\x1b[1mWeighbridge {}\x1b[0m listening on \x1b[1;36m{url}\x1b[0m", env!("CARGO_PKG_VERSION"));
     say!("  config   {origin}");
     say!("  ledger   {}", ledger.path.display());
-    for model in &config.models {
-        say!("  model    {} (local, {}, cleared for {})", model.name, model.compute, model.clearance);
+    for (model, footprint) in config.models.iter().zip(footprints) {
+        let residence = residence(config.pool.budget, model, *footprint);
+        say!("  model    {} (local, {}, cleared for {}{residence})", model.name, model.compute, model.clearance);
+    }
+    if let Some(budget) = config.pool.budget {
+        say!("  memory   {} for the models in memory together", terminal::bytes(budget));
     }
     for provider in &config.providers {
         for model in &provider.models {
@@ -177,6 +182,12 @@ fn welcome(config: &Config, origin: &str, address: SocketAddr, ledger: &OpenLedg
     );
     say!("Go on: serve a model of yours with `weighbridge serve PATH`, chat with `weighbridge run {model}`, put a");
     say!("provider beside it with a config (config/weighbridge.toml shows every key), stop with Ctrl-C.\n");
+}
+
+/// When a model is in memory and what it takes there, where models share a budget.
+fn residence(budget: Option<u64>, model: &ModelConfig, footprint: Footprint) -> String {
+    let when = if model.pinned { "pinned" } else { "loaded when it is asked" };
+    budget.map_or_else(String::new, |_| format!(", {when}, {}", terminal::bytes(footprint.total())))
 }
 
 /// A name that some route takes, to begin with.

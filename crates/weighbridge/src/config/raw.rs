@@ -16,6 +16,7 @@ pub(super) struct Config {
     pub(super) ledger_path: Option<Located<String>>,
     pub(super) hub: HubConfig,
     pub(super) dispatch: Dispatch,
+    pub(super) engine: Engine,
     pub(super) models: Vec<Model>,
     pub(super) providers: Vec<Provider>,
     pub(super) callers: Vec<Caller>,
@@ -63,6 +64,13 @@ pub(super) struct Dispatch {
     pub(super) expected_output_tokens: Option<u64>,
 }
 
+#[derive(Default)]
+pub(super) struct Engine {
+    pub(super) memory_budget_mib: Option<u64>,
+    pub(super) load_wait: Option<Duration>,
+    pub(super) keep_alive: Option<Duration>,
+}
+
 pub(super) struct Model {
     pub(super) name: Option<Located<String>>,
     pub(super) path: Option<Located<String>>,
@@ -80,6 +88,8 @@ pub(super) struct Model {
     pub(super) page_memory_mib: Option<u64>,
     pub(super) prefix_reuse: Option<PrefixReuse>,
     pub(super) parse_special_tokens: Option<bool>,
+    pub(super) pinned: Option<bool>,
+    pub(super) keep_alive: Option<Duration>,
     pub(super) offer: Offer,
 }
 
@@ -134,6 +144,7 @@ pub(super) struct Caller {
     pub(super) class: Option<DataClass>,
     pub(super) routes: Option<Vec<Located<String>>>,
     pub(super) priority: Option<Priority>,
+    pub(super) admin: Option<bool>,
 }
 
 pub(super) struct Route {
@@ -165,6 +176,7 @@ impl Config {
             ledger_path: root.table("ledger", |ledger| ledger.text("path")).flatten(),
             hub: root.table("hub", read_hub).unwrap_or_default(),
             dispatch: root.table("dispatch", Dispatch::read).unwrap_or_default(),
+            engine: root.table("engine", Engine::read).unwrap_or_default(),
             models: root.tables("models", Model::read),
             providers: root.tables("providers", Provider::read),
             callers: root.tables("callers", Caller::read),
@@ -231,6 +243,16 @@ impl Dispatch {
     }
 }
 
+impl Engine {
+    fn read(table: &Table<'_, '_>) -> Self {
+        Self {
+            memory_budget_mib: table.integer("memory_budget_mib", 1..1_073_741_825),
+            load_wait: table.milliseconds("load_wait_ms"),
+            keep_alive: table.milliseconds("keep_alive_ms"),
+        }
+    }
+}
+
 impl Model {
     fn read(table: &Table<'_, '_>) -> Self {
         Self {
@@ -250,6 +272,8 @@ impl Model {
             page_memory_mib: table.integer("page_memory_mib", 1..1_073_741_825),
             prefix_reuse: table.word("prefix_reuse", &PrefixReuse::NAMES, |word| word.parse().ok()),
             parse_special_tokens: table.boolean("parse_special_tokens"),
+            pinned: table.boolean("pinned"),
+            keep_alive: table.milliseconds("keep_alive_ms"),
             offer: Offer::read(table),
         }
     }
@@ -333,6 +357,7 @@ impl Caller {
             class: class(table, "class"),
             routes: table.texts("routes"),
             priority: table.word("priority", &Priority::NAMES, |word| word.parse().ok()),
+            admin: table.boolean("admin"),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weighbridge_backend::{BackendId, Capability, DataClass, Dialect, Offer, Price};
+use weighbridge_engine::PoolOptions;
 use weighbridge_gateway::{CallerKey, Callers, KeyHash, Limits};
 use weighbridge_hub::{NotASource, Source};
 use weighbridge_models::{Compute, Tier};
@@ -28,7 +29,8 @@ pub(crate) const BUNDLED: &str = "builtin:demo";
 
 pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn Fn(&str) -> Option<String>) -> Config {
     let mut notes = Vec::new();
-    let models: Vec<ModelConfig> = raw.models.iter().filter_map(|model| resolve_model(model, reader)).collect();
+    let models: Vec<ModelConfig> =
+        raw.models.iter().filter_map(|model| resolve_model(model, &raw.engine, reader)).collect();
     let providers: Vec<ProviderConfig> = raw
         .providers
         .iter()
@@ -79,6 +81,7 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
             filter: raw.log.level.map_or_else(|| "info".to_owned(), |level| level.value),
         },
         ledger: raw.ledger_path.map(|path| reader.folder().join(path.value)),
+        pool: resolve_pool(&raw.engine),
         models,
         providers,
         routes,
@@ -99,6 +102,7 @@ pub(super) fn without_file(models: Vec<ModelConfig>) -> Config {
         log: LogOptions { json: false, filter: "info".to_owned() },
         ledger: None,
         routes: vec![routes::implicit(&backends)],
+        pool: PoolOptions::default(),
         models,
         providers: Vec::new(),
         notes: Vec::new(),
@@ -168,10 +172,18 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: Socket
             MetricsAuth::None => false,
         },
         local_host_only: open && loopback && server.auth != Some(Auth::None),
+        open_admin: open && loopback,
     }
 }
 
-fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig> {
+fn resolve_pool(engine: &raw::Engine) -> PoolOptions {
+    PoolOptions {
+        budget: engine.memory_budget_mib.map(|mib| mib << 20),
+        load_wait: engine.load_wait.unwrap_or(PoolOptions::default().load_wait),
+    }
+}
+
+fn resolve_model(model: &raw::Model, engine: &raw::Engine, reader: &Reader<'_>) -> Option<ModelConfig> {
     let name = model.name.as_ref()?;
     if name.value.contains('/') {
         let help = Some("a / divides a provider's name from its model's".to_owned());
@@ -196,6 +208,8 @@ fn resolve_model(model: &raw::Model, reader: &Reader<'_>) -> Option<ModelConfig>
         page_memory: model.page_memory_mib.map(|mib| mib << 20),
         prefix_reuse: model.prefix_reuse.unwrap_or_default(),
         parse_special_tokens: model.parse_special_tokens.unwrap_or(false),
+        pinned: model.pinned.unwrap_or(false),
+        keep_alive: model.keep_alive.or(engine.keep_alive),
     })
 }
 
@@ -389,5 +403,5 @@ fn resolve_caller(caller: &raw::Caller, routes: &BTreeSet<&str>, reader: &Reader
         routes: caller.routes.as_ref().map(names),
         priority: caller.priority.unwrap_or_default(),
     };
-    Some(CallerKey { key: key?, facts: facts.into() })
+    Some(CallerKey { key: key?, facts: facts.into(), admin: caller.admin.unwrap_or(false) })
 }

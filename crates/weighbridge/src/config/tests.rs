@@ -80,6 +80,48 @@ fn a_model_is_computed_as_the_config_says() {
 }
 
 #[test]
+fn models_share_the_memory_as_the_config_says() {
+    let one = |text: &str| {
+        let mut config = parse(text).expect("it is a config");
+        let model = config.models.pop().expect("with a model");
+        (config.pool.budget, config.pool.load_wait.as_millis(), model.pinned, model.keep_alive.map(|it| it.as_millis()))
+    };
+    assert_eq!(one(DEMO), (None, 120_000, false, None));
+    let engine = "[engine]\nmemory_budget_mib = 100\nload_wait_ms = 5000\nkeep_alive_ms = 700\n";
+    assert_eq!(one(&format!("{engine}{DEMO}")), (Some(100 << 20), 5000, false, Some(700)));
+    assert_eq!(
+        one(&format!("{engine}{DEMO}pinned = true\nkeep_alive_ms = 8\n")),
+        (Some(100 << 20), 5000, true, Some(8))
+    );
+    check_mistakes(
+        &format!("[engine]\nmemory_budget = 1\nload_wait_ms = 0\n{DEMO}pinned = 1\n"),
+        &[
+            (2, "engine.memory_budget", "did you mean \"memory_budget_mib\"?"),
+            (3, "engine.load_wait_ms", "a whole number from 1"),
+            (7, "models[0].pinned", "true or false"),
+        ],
+    );
+}
+
+#[test]
+fn whoever_may_load_models_is_named_an_admin_or_is_on_this_machine() {
+    let admins = |text: &str| match parse(text).ok().map(|config| (config.callers, config.limits.open_admin)) {
+        Some((Callers::Keys(callers), open)) => (callers.iter().map(|caller| caller.admin).collect(), open),
+        Some((Callers::Open, open)) => (Vec::new(), open),
+        None => unreachable!("it is a config"),
+    };
+    let caller = |name: &str, settings: &str| {
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        format!("[[callers]]\nname = \"{name}\"\nkey_sha256 = \"{hash}\"\n{settings}\n")
+    };
+    let two = format!("{DEMO}{}{}", caller("web", ""), caller("operator", "admin = true"));
+    assert_eq!(admins(&two), (vec![false, true], false));
+    assert_eq!(admins(DEMO), (vec![], true));
+    let reachable = format!("[server]\nlisten = \"0.0.0.0:80\"\nauth = \"none\"\n{DEMO}");
+    assert_eq!(admins(&reachable), (vec![], false));
+}
+
+#[test]
 fn weights_are_quantised_and_adapted_as_the_config_says() {
     let adapter = "adapter = \"src\"\nadapter_mode = \"apart\"\n";
     let config = parse(&format!("{DEMO}quantize = \"q8_0\"\n{adapter}")).ok();
