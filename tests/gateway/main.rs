@@ -8,6 +8,7 @@ mod config;
 mod failover;
 mod life;
 mod pages;
+mod pool;
 mod privacy;
 mod pull;
 mod receipts;
