@@ -40,7 +40,7 @@ pub use decoder::{ComputeError, Decoder, Rows, Step};
 pub use evaluate::{Evaluation, evaluate};
 pub use families::SpecError;
 pub use gguf::GgufError;
-pub use load::LoadProgress;
+pub use load::{LoadProgress, on_one_thread};
 pub use logits::Logits;
 pub use quantise::{QuantizeError, Quantized, QuantizedType, UnknownType, quantize};
 pub use spec::{

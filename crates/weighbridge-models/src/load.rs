@@ -37,6 +37,16 @@ pub struct LoadProgress {
     pub total_bytes: u64,
 }
 
+/// Calls `work` with candle's operations within it on one thread: for a load beside answers of others, which quantises or
+/// expands weights. Packing for the kernels finds out by itself whether it is beside something.
+pub fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(1).build() {
+        Ok(pool) => pool.install(work),
+        // With more threads it is as right.
+        Err(_) => work(),
+    }
+}
+
 /// Reads all weights of a decoder, reporting after each.
 pub(crate) fn load(
     spec: &DecoderSpec,
@@ -349,4 +359,14 @@ fn place<T>(list: &mut Vec<T>, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T
         list.push(make());
         list.len() - 1
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_beside_others_has_one_thread() {
+        assert_eq!(on_one_thread(rayon::current_num_threads), 1);
+    }
 }

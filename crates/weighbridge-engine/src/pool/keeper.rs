@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use weighbridge_backend::{Backend, BackendId, Failure, Health, Load, ModelState, ModelStatus, PoolStatus};
-use weighbridge_models::LoadProgress;
+use weighbridge_models::{LoadProgress, on_one_thread};
 
 use super::residents::{Action, Arrival, ModelIndex, Residents, Stage, Stays, Ticket, Time, Why};
 use super::{Footprint, PoolOptions, mib_up};
@@ -83,9 +83,17 @@ impl Drop for Lease {
 
 /// What is to be done once the state is let go of.
 enum Order {
-    Load(ModelIndex, Box<ModelOptions>, Arc<Progress>),
+    Load(ModelIndex, Box<Loading>),
     Unload(ModelIndex, Arc<LocalModel>),
     Tell(oneshot::Sender<Verdict>, Verdict),
+}
+
+/// What a load takes.
+struct Loading {
+    options: ModelOptions,
+    progress: Arc<Progress>,
+    /// Whether other models answer as it begins.
+    beside: bool,
 }
 
 /// Withdraws a request that is dropped while it waits.
@@ -102,6 +110,21 @@ impl Drop for Waiting<'_> {
                 state.residents.withdrawn(ticket, now, actions);
             }
         });
+    }
+}
+
+impl Loading {
+    fn load(self) -> Result<Arc<LocalModel>, LoadError> {
+        let id = self.options.id.clone();
+        let mut told = Instant::now();
+        LocalModel::load(self.options, &mut |at| {
+            self.progress.set(at);
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                let percent = at.done_bytes * 100 / at.total_bytes.max(1);
+                tracing::info!(model = id.as_str(), percent, "loading");
+            }
+        })
     }
 }
 
@@ -311,9 +334,9 @@ impl Keeper {
         match order {
             // Where its reader has gone, the lease in it is dropped here, outside of any lock.
             Order::Tell(waiter, verdict) => _ = waiter.send(verdict),
-            Order::Load(index, options, progress) => {
+            Order::Load(index, loading) => {
                 let keeper = Arc::clone(self);
-                let started = thread_for("load", &options.id).spawn(move || keeper.bring(index, *options, &progress));
+                let started = thread_for("load", &loading.options.id).spawn(move || keeper.bring(index, *loading));
                 if let Err(error) = started {
                     self.failed(index, LoadError::Thread(error));
                 }
@@ -329,20 +352,11 @@ impl Keeper {
     }
 
     /// Loads a model, beside whatever the others compute.
-    fn bring(self: &Arc<Self>, index: ModelIndex, options: ModelOptions, progress: &Progress) {
-        let id = options.id.clone();
-        let began = Instant::now();
-        let mut told = began;
-        let mut report = |at: LoadProgress| {
-            progress.set(at);
-            if told.elapsed() >= TOLD_EVERY {
-                told = Instant::now();
-                let percent = at.done_bytes * 100 / at.total_bytes.max(1);
-                tracing::info!(model = id.as_str(), percent, "loading");
-            }
-        };
+    fn bring(self: &Arc<Self>, index: ModelIndex, loading: Loading) {
+        let (id, began, beside) = (loading.options.id.clone(), Instant::now(), loading.beside);
         tracing::info!(model = id.as_str(), "loading");
-        let loaded = catch_unwind(AssertUnwindSafe(|| LocalModel::load(options, &mut report)));
+        let loaded =
+            catch_unwind(AssertUnwindSafe(|| if beside { on_one_thread(|| loading.load()) } else { loading.load() }));
         match loaded {
             Ok(Ok(local)) => {
                 tracing::info!(model = id.as_str(), seconds = began.elapsed().as_secs_f32(), "loaded");
@@ -443,9 +457,11 @@ impl State {
     fn order(&mut self, keeper: &Arc<Keeper>, action: Action, now: Time) -> Option<Order> {
         match action {
             Action::Load(index) => {
+                let beside = self.residents.users() > 0;
                 let slot = &mut self.slots[index.0];
                 (slot.began, slot.progress) = (now, Arc::default());
-                Some(Order::Load(index, Box::new(slot.options.clone()), Arc::clone(&slot.progress)))
+                let (options, progress) = (slot.options.clone(), Arc::clone(&slot.progress));
+                Some(Order::Load(index, Box::new(Loading { options, progress, beside })))
             }
             Action::Unload(index) => Some(Order::Unload(index, self.slots[index.0].local.take()?)),
             Action::Admit(ticket, index) => {

@@ -161,6 +161,11 @@ impl Residents {
         self.models.iter().map(Resident::held).fold(0, u64::saturating_add)
     }
 
+    /// Requests that hold a model.
+    pub(crate) fn users(&self) -> usize {
+        self.models.iter().map(Resident::users).sum()
+    }
+
     /// How much a model takes, where nothing was planned with: there is no budget.
     pub(crate) fn takes(&mut self, model: ModelIndex, bytes: u64) {
         self.models[model.0].terms.bytes = bytes;
