@@ -1,26 +1,25 @@
 //! Carries out what the residents decide: loads and unloads, tells requests that wait, watches the time.
 
+mod state;
+mod words;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use weighbridge_backend::{Backend, BackendId, Failure, Health, Load, ModelState, ModelStatus, PoolStatus};
+use weighbridge_backend::{Backend, BackendId, Failure, Health, Load, PoolStatus};
 use weighbridge_models::{LoadProgress, on_one_thread};
 
-use super::residents::{Action, Arrival, ModelIndex, Residents, Stage, Stays, Ticket, Time, Why};
-use super::{Footprint, PoolOptions, mib_up};
+pub(super) use self::state::Slot;
+use self::state::{Loading, Order, State, Verdict};
+use super::PoolOptions;
+use super::residents::{Action, Arrival, ModelIndex, Residents, Stage, Stays, Ticket, Time};
 use crate::life::shutting_down;
 use crate::local::LocalModel;
 use crate::options::{LoadError, ModelOptions};
-
-mod words;
-
-/// How often a load under way is told in the log.
-const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// Owns the models of a pool and the thread that watches the time.
 pub(super) struct Keeper {
@@ -34,39 +33,6 @@ pub(super) struct Keeper {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct State {
-    residents: Residents,
-    slots: Vec<Slot>,
-    waiters: HashMap<Ticket, oneshot::Sender<Verdict>>,
-    tickets: u64,
-    /// When the thread that watches the time looks again; `None` where it waits for a word.
-    looks_at: Option<Time>,
-    stopping: bool,
-}
-
-/// A model and what has become of it.
-pub(super) struct Slot {
-    options: ModelOptions,
-    footprint: Footprint,
-    local: Option<Arc<LocalModel>>,
-    progress: Arc<Progress>,
-    began: Time,
-    failure: String,
-    loads: u64,
-    failures: u64,
-    unloads: u64,
-}
-
-/// How far a load has come, in bytes.
-#[derive(Debug, Default)]
-struct Progress {
-    done: AtomicU64,
-    total: AtomicU64,
-}
-
-/// What a request that waits is told.
-type Verdict = Result<Lease, Failure>;
-
 /// A loaded model, held for one request: it is not unloaded meanwhile.
 pub(super) struct Lease {
     keeper: Arc<Keeper>,
@@ -79,21 +45,6 @@ impl Drop for Lease {
         let index = self.index;
         self.keeper.turn(|state, now, actions| state.residents.released(index, now, actions));
     }
-}
-
-/// What is to be done once the state is let go of.
-enum Order {
-    Load(ModelIndex, Box<Loading>),
-    Unload(ModelIndex, Arc<LocalModel>),
-    Tell(oneshot::Sender<Verdict>, Verdict),
-}
-
-/// What a load takes.
-struct Loading {
-    options: ModelOptions,
-    progress: Arc<Progress>,
-    /// Whether other models answer as it begins.
-    beside: bool,
 }
 
 /// Withdraws a request that is dropped while it waits.
@@ -110,48 +61,6 @@ impl Drop for Waiting<'_> {
                 state.residents.withdrawn(ticket, now, actions);
             }
         });
-    }
-}
-
-impl Loading {
-    fn load(self) -> Result<Arc<LocalModel>, LoadError> {
-        let id = self.options.id.clone();
-        let mut told = Instant::now();
-        LocalModel::load(self.options, &mut |at| {
-            self.progress.set(at);
-            if told.elapsed() >= TOLD_EVERY {
-                told = Instant::now();
-                let percent = at.done_bytes * 100 / at.total_bytes.max(1);
-                tracing::info!(model = id.as_str(), percent, "loading");
-            }
-        })
-    }
-}
-
-impl Slot {
-    pub(super) fn new(options: ModelOptions, footprint: Footprint) -> Self {
-        Self {
-            options,
-            footprint,
-            local: None,
-            progress: Arc::default(),
-            began: Time::ZERO,
-            failure: String::new(),
-            loads: 0,
-            failures: 0,
-            unloads: 0,
-        }
-    }
-}
-
-impl Progress {
-    fn set(&self, progress: LoadProgress) {
-        self.done.store(progress.done_bytes, Ordering::Relaxed);
-        self.total.store(progress.total_bytes, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> (u64, u64) {
-        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 }
 
@@ -434,84 +343,4 @@ impl Keeper {
 /// A thread for a model's coming and going; the name of one cannot hold a zero byte.
 fn thread_for(what: &str, id: &BackendId) -> thread::Builder {
     thread::Builder::new().name(format!("{what} {id}").replace('\0', ""))
-}
-
-impl State {
-    /// The model of a slot that is ready.
-    fn local(&self, index: ModelIndex) -> Result<Arc<LocalModel>, Failure> {
-        self.slots[index.0].local.clone().ok_or_else(shutting_down)
-    }
-
-    /// Without a budget a model takes what is free at its first load: what it serves then it serves after every further
-    /// one.
-    fn settled(&mut self, index: ModelIndex, local: &LocalModel) {
-        let slot = &mut self.slots[index.0];
-        slot.options.context = local.offer().context;
-        if local.page_memory() > 0 {
-            (slot.options.page_memory, slot.footprint.pages) = (Some(local.page_memory()), local.page_memory());
-        }
-        self.residents.takes(index, slot.footprint.total());
-    }
-
-    /// What an action takes to be carried out.
-    fn order(&mut self, keeper: &Arc<Keeper>, action: Action, now: Time) -> Option<Order> {
-        match action {
-            Action::Load(index) => {
-                let beside = self.residents.users() > 0;
-                let slot = &mut self.slots[index.0];
-                (slot.began, slot.progress) = (now, Arc::default());
-                let (options, progress) = (slot.options.clone(), Arc::clone(&slot.progress));
-                Some(Order::Load(index, Box::new(Loading { options, progress, beside })))
-            }
-            Action::Unload(index) => Some(Order::Unload(index, self.slots[index.0].local.take()?)),
-            Action::Admit(ticket, index) => {
-                let waiter = self.waiters.remove(&ticket)?;
-                let lease = self.local(index).map(|local| Lease { keeper: Arc::clone(keeper), index, local });
-                Some(Order::Tell(waiter, lease))
-            }
-            Action::Refuse(ticket, index, why) => {
-                let waiter = self.waiters.remove(&ticket)?;
-                Some(Order::Tell(waiter, Err(self.failure(&keeper.pool, index, why, now))))
-            }
-        }
-    }
-
-    fn failure(&self, pool: &PoolOptions, index: ModelIndex, why: Why, now: Time) -> Failure {
-        let slot = &self.slots[index.0];
-        match why {
-            Why::NoRoom => words::no_room(self, pool, index),
-            Why::TooSlow => words::too_slow(slot, pool, now),
-            Why::Crowded => words::crowded(slot, self.residents.model(index).waiting()),
-            Why::Failed(until) => words::unavailable(slot, until.saturating_sub(now)),
-        }
-    }
-
-    fn status(&self, index: ModelIndex, now: Time) -> ModelStatus {
-        let (slot, resident) = (&self.slots[index.0], self.residents.model(index));
-        let state = match resident.stage() {
-            Stage::Unloaded => ModelState::Unloaded,
-            Stage::Loading => {
-                let (done_bytes, total_bytes) = slot.progress.get();
-                ModelState::Loading { done_bytes, total_bytes }
-            }
-            Stage::Ready => ModelState::Ready,
-            Stage::Unloading => ModelState::Unloading,
-            Stage::Failed(until) => {
-                ModelState::Failed { reason: slot.failure.clone(), retry_in: until.saturating_sub(now) }
-            }
-        };
-        ModelStatus {
-            id: slot.options.id.clone(),
-            state,
-            memory_bytes: slot.footprint.total(),
-            pinned: resident.terms().pinned,
-            keep_alive: resident.terms().keep_alive,
-            answering: resident.users(),
-            waiting: resident.waiting(),
-            idle: resident.idle_since().map(|since| now.saturating_sub(since)),
-            loads: slot.loads,
-            failures: slot.failures,
-            unloads: slot.unloads,
-        }
-    }
 }

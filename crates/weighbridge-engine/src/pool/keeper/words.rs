@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use weighbridge_backend::{Failure, FailureKind, Stage as Waited};
 
-use super::{Slot, State, mib_up};
+use super::state::{Slot, State};
 use crate::options::LoadError;
-use crate::pool::PoolOptions;
 use crate::pool::residents::{ModelIndex, Time};
+use crate::pool::{PoolOptions, mib_up};
 
 /// Room is wanted that other models hold.
 pub(super) fn no_room(state: &State, pool: &PoolOptions, index: ModelIndex) -> Failure {

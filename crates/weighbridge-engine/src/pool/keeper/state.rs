@@ -1,0 +1,191 @@
+//! What the keeper holds: where each model stands, who waits, and what comes of a decision.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use weighbridge_backend::{Backend, Failure, ModelState, ModelStatus};
+use weighbridge_models::LoadProgress;
+
+use super::{Keeper, Lease, words};
+use crate::life::shutting_down;
+use crate::local::LocalModel;
+use crate::options::{LoadError, ModelOptions};
+use crate::pool::residents::{Action, ModelIndex, Residents, Stage, Ticket, Time, Why};
+use crate::pool::{Footprint, PoolOptions};
+
+/// How often a load under way is told in the log.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
+
+/// What a turn changes.
+pub(super) struct State {
+    pub(super) residents: Residents,
+    pub(super) slots: Vec<Slot>,
+    pub(super) waiters: HashMap<Ticket, oneshot::Sender<Verdict>>,
+    pub(super) tickets: u64,
+    /// When the thread that watches the time looks again; `None` where it waits for a word.
+    pub(super) looks_at: Option<Time>,
+    pub(super) stopping: bool,
+}
+
+/// A model and what has become of it.
+pub(in crate::pool) struct Slot {
+    pub(super) options: ModelOptions,
+    pub(super) footprint: Footprint,
+    pub(super) local: Option<Arc<LocalModel>>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) began: Time,
+    pub(super) failure: String,
+    pub(super) loads: u64,
+    pub(super) failures: u64,
+    pub(super) unloads: u64,
+}
+
+/// How far a load has come, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+/// What a request that waits is told.
+pub(super) type Verdict = Result<Lease, Failure>;
+
+/// What is to be done once the state is let go of.
+pub(super) enum Order {
+    Load(ModelIndex, Box<Loading>),
+    Unload(ModelIndex, Arc<LocalModel>),
+    Tell(oneshot::Sender<Verdict>, Verdict),
+}
+
+/// What a load takes.
+pub(super) struct Loading {
+    pub(super) options: ModelOptions,
+    pub(super) progress: Arc<Progress>,
+    /// Whether other models answer as it begins.
+    pub(super) beside: bool,
+}
+
+impl Loading {
+    pub(super) fn load(self) -> Result<Arc<LocalModel>, LoadError> {
+        let id = self.options.id.clone();
+        let mut told = Instant::now();
+        LocalModel::load(self.options, &mut |at| {
+            self.progress.set(at);
+            if told.elapsed() >= TOLD_EVERY {
+                told = Instant::now();
+                let percent = at.done_bytes * 100 / at.total_bytes.max(1);
+                tracing::info!(model = id.as_str(), percent, "loading");
+            }
+        })
+    }
+}
+
+impl Slot {
+    pub(in crate::pool) fn new(options: ModelOptions, footprint: Footprint) -> Self {
+        Self {
+            options,
+            footprint,
+            local: None,
+            progress: Arc::default(),
+            began: Time::ZERO,
+            failure: String::new(),
+            loads: 0,
+            failures: 0,
+            unloads: 0,
+        }
+    }
+}
+
+impl Progress {
+    pub(super) fn set(&self, progress: LoadProgress) {
+        self.done.store(progress.done_bytes, Ordering::Relaxed);
+        self.total.store(progress.total_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+impl State {
+    /// The model of a slot that is ready.
+    pub(super) fn local(&self, index: ModelIndex) -> Result<Arc<LocalModel>, Failure> {
+        self.slots[index.0].local.clone().ok_or_else(shutting_down)
+    }
+
+    /// Without a budget a model takes what is free at its first load: what it serves then it serves after every further
+    /// one.
+    pub(super) fn settled(&mut self, index: ModelIndex, local: &LocalModel) {
+        let slot = &mut self.slots[index.0];
+        slot.options.context = local.offer().context;
+        if local.page_memory() > 0 {
+            (slot.options.page_memory, slot.footprint.pages) = (Some(local.page_memory()), local.page_memory());
+        }
+        self.residents.takes(index, slot.footprint.total());
+    }
+
+    /// What an action takes to be carried out.
+    pub(super) fn order(&mut self, keeper: &Arc<Keeper>, action: Action, now: Time) -> Option<Order> {
+        match action {
+            Action::Load(index) => {
+                let beside = self.residents.users() > 0;
+                let slot = &mut self.slots[index.0];
+                (slot.began, slot.progress) = (now, Arc::default());
+                let (options, progress) = (slot.options.clone(), Arc::clone(&slot.progress));
+                Some(Order::Load(index, Box::new(Loading { options, progress, beside })))
+            }
+            Action::Unload(index) => Some(Order::Unload(index, self.slots[index.0].local.take()?)),
+            Action::Admit(ticket, index) => {
+                let waiter = self.waiters.remove(&ticket)?;
+                let lease = self.local(index).map(|local| Lease { keeper: Arc::clone(keeper), index, local });
+                Some(Order::Tell(waiter, lease))
+            }
+            Action::Refuse(ticket, index, why) => {
+                let waiter = self.waiters.remove(&ticket)?;
+                Some(Order::Tell(waiter, Err(self.failure(&keeper.pool, index, why, now))))
+            }
+        }
+    }
+
+    pub(super) fn failure(&self, pool: &PoolOptions, index: ModelIndex, why: Why, now: Time) -> Failure {
+        let slot = &self.slots[index.0];
+        match why {
+            Why::NoRoom => words::no_room(self, pool, index),
+            Why::TooSlow => words::too_slow(slot, pool, now),
+            Why::Crowded => words::crowded(slot, self.residents.model(index).waiting()),
+            Why::Failed(until) => words::unavailable(slot, until.saturating_sub(now)),
+        }
+    }
+
+    pub(super) fn status(&self, index: ModelIndex, now: Time) -> ModelStatus {
+        let (slot, resident) = (&self.slots[index.0], self.residents.model(index));
+        let state = match resident.stage() {
+            Stage::Unloaded => ModelState::Unloaded,
+            Stage::Loading => {
+                let (done_bytes, total_bytes) = slot.progress.get();
+                ModelState::Loading { done_bytes, total_bytes }
+            }
+            Stage::Ready => ModelState::Ready,
+            Stage::Unloading => ModelState::Unloading,
+            Stage::Failed(until) => {
+                ModelState::Failed { reason: slot.failure.clone(), retry_in: until.saturating_sub(now) }
+            }
+        };
+        ModelStatus {
+            id: slot.options.id.clone(),
+            state,
+            memory_bytes: slot.footprint.total(),
+            pinned: resident.terms().pinned,
+            keep_alive: resident.terms().keep_alive,
+            answering: resident.users(),
+            waiting: resident.waiting(),
+            idle: resident.idle_since().map(|since| now.saturating_sub(since)),
+            loads: slot.loads,
+            failures: slot.failures,
+            unloads: slot.unloads,
+        }
+    }
+}
