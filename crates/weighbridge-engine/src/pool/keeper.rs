@@ -190,6 +190,11 @@ impl Keeper {
         load
     }
 
+    /// The model where it is in memory.
+    pub(super) fn loaded(&self, index: ModelIndex) -> Option<Arc<LocalModel>> {
+        self.lock().slots[index.0].local.clone()
+    }
+
     pub(super) fn status(&self) -> PoolStatus {
         let (state, now) = (self.lock(), self.began.elapsed());
         let models = (0..state.slots.len()).map(|index| state.status(ModelIndex(index), now));

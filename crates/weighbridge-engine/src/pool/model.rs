@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use weighbridge_backend::{
-    Answer, Answering, Backend, Event, Events, Failure, Health, Load, Offer, PromptCount, Request,
+    Answer, Answering, Backend, Computation, Event, Events, Failure, Forecast, Health, Load, Offer, PromptCount,
+    Request, Standing,
 };
 use weighbridge_models::Tokenizer;
 
@@ -51,6 +52,18 @@ impl Backend for PooledModel {
 
     fn count_prompt(&self, request: &Request) -> Result<PromptCount, Failure> {
         Ok(PromptCount::Exact(self.prompter.prompt(request)?.len() as u64))
+    }
+
+    fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
+        match self.keeper.loaded(self.index) {
+            Some(local) => local.forecast(request, standing),
+            // How long a load takes is not known.
+            None => self.count_prompt(request).map(Forecast::from),
+        }
+    }
+
+    fn computation(&self) -> Option<Computation> {
+        self.keeper.loaded(self.index)?.computation()
     }
 
     fn answer(&self, request: Arc<Request>) -> Answer {
