@@ -10,8 +10,9 @@ use std::time::Duration;
 
 /// The weight of the latest step in what steps are taken to last.
 const LATEST: f64 = 0.25;
-/// Tokens that a step may always hold, lest prompts never end on a slow machine.
-const LEAST: usize = 4;
+/// Tokens that a step may always hold: fewer cost so much each, on the way through weights and earlier tokens, that
+/// prompts never end on a slow machine.
+const LEAST: usize = 8;
 /// And while nothing is known.
 const FIRST: usize = 64;
 /// How long a step may be where nobody waits for its answers, or as long as beside them where that is more.
