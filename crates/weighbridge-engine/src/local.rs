@@ -304,4 +304,4 @@ fn offer(options: &ModelOptions, context: u32, template: Option<&ChatTemplate>) 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

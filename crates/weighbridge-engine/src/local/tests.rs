@@ -30,7 +30,8 @@ fn opened(change: impl FnOnce(&mut ModelOptions)) -> Result<(Desk, Engine), Box<
     Ok(open(&options, &mut |_| {})?)
 }
 
-fn ask(question: &str) -> Request {
+/// A greedy request with one question.
+pub(crate) fn ask(question: &str) -> Request {
     Request {
         id: "r-1".into(),
         model: "demo".into(),

@@ -1,17 +1,15 @@
 //! Demo models that share a memory.
 
 use std::error::Error;
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use weighbridge_backend::{
-    Backend, Event, FailureKind, Health, Load, Message, ModelState, Part, Request, Role, Sampling, Standing, ToolChoice,
-};
+use weighbridge_backend::{Backend, Event, FailureKind, Health, Load, ModelState};
 use weighbridge_models::{Checkpoint, Compute, Precision};
 
 use super::*;
+use crate::local::tests::ask;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -51,31 +49,8 @@ fn start(pool: PoolOptions, models: Vec<PoolModel>) -> Result<ModelPool, Box<dyn
     Ok(ModelPool::start(PoolPlan::new(pool, models)?, &mut |_, _| {})?)
 }
 
-fn ask(question: &str) -> Arc<Request> {
-    Arc::new(Request {
-        id: "r-1".into(),
-        model: "demo".into(),
-        messages: vec![Message {
-            role: Role::User,
-            parts: vec![Part::Text(question.into())],
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-            name: None,
-        }],
-        tools: Vec::new(),
-        tool_choice: ToolChoice::Auto,
-        sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
-        max_output_tokens: None,
-        choices: NonZeroU32::MIN,
-        stream: true,
-        asked: Vec::new(),
-        original: None,
-        standing: Standing::default(),
-    })
-}
-
 async fn read(model: &PooledModel) -> Result<String, weighbridge_backend::Failure> {
-    let mut answering = model.answer(ask(STORY)).await?;
+    let mut answering = model.answer(Arc::new(ask(STORY))).await?;
     let mut text = String::new();
     while let Some(event) = answering.events.next().await {
         if let Event::Text { text: more, .. } = event? {
@@ -163,7 +138,7 @@ async fn three_models_in_room_for_two_all_answer() -> Outcome {
 async fn a_model_under_way_stays_and_who_waits_in_vain_is_told_figures() -> Outcome {
     let pool = start(PoolOptions { load_wait: Duration::from_millis(300), ..room_for(1)? }, models(&["a", "b"])?)?;
     let [a, b] = pool.backends() else { return Err("there are two".into()) };
-    let answering = a.answer(ask(STORY)).await?;
+    let answering = a.answer(Arc::new(ask(STORY))).await?;
     let refused = read(b).await.err().ok_or("there is no room")?;
     assert_eq!(refused.kind, FailureKind::Unavailable);
     for piece in ["found no room within 0.3 s", "(a ", "1 answers under way", "memory_budget_mib"] {
@@ -183,14 +158,14 @@ async fn a_model_under_way_stays_and_who_waits_in_vain_is_told_figures() -> Outc
 async fn who_goes_while_waiting_is_forgotten() -> Outcome {
     let pool = start(room_for(1)?, models(&["a", "b"])?)?;
     let [a, b] = pool.backends() else { return Err("there are two".into()) };
-    let answering = a.answer(ask(STORY)).await?;
+    let answering = a.answer(Arc::new(ask(STORY))).await?;
     {
-        let waits = b.answer(ask(STORY));
+        let waits = b.answer(Arc::new(ask(STORY)));
         let gone = tokio::time::timeout(Duration::from_millis(50), waits).await;
         assert!(gone.is_err(), "it waits");
     }
     assert_eq!(b.load(), Load::default());
-    let mut late = (*ask(STORY)).clone();
+    let mut late = ask(STORY);
     late.standing.deadline = Some(Instant::now() + Duration::from_millis(50));
     let failure = b.answer(Arc::new(late)).await.err().ok_or("its deadline passes")?;
     assert_eq!(failure.kind.as_str(), "timeout_total");

@@ -1,10 +1,10 @@
 //! How many tokens of prompts a step may hold, by what earlier steps took.
 //!
 //! A step that computes prompts beside running answers keeps these waiting for the next token. What prompts add to it is
-//! held to what the answers alone take, so that the time between two tokens stays well under three times what it was
-//! before; where more prompts wait than answers run, to as many times that, since more people wait for a first token
-//! than for a next one; and to a bound from the settings. Without answers to keep waiting a step may take longer, so
-//! that prompts get the whole machine, and yet not so long that a request that arrives or goes is noticed late.
+//! held to what the answers alone take, so that the time between two tokens about doubles; where more prompts wait than
+//! answers run, to as many times that, since more people wait for a first token than for a next one; and to a bound from
+//! the settings. Without answers to keep waiting a step may take longer, so that prompts get the whole machine, and yet
+//! not so long that a request that arrives or goes is noticed late.
 
 use std::time::Duration;
 
