@@ -129,11 +129,18 @@ impl PoolPlan {
             let planned = models.into_iter().map(|model| Planned { footprint: footprint::now(&model.options), model });
             return Ok(Self { pool, models: planned.collect() });
         };
+        let least = models.iter().map(PoolModel::least).collect::<Result<Vec<_>, _>>()?;
         let (pinned, others): (Vec<_>, Vec<_>) = (0..models.len()).partition(|&index| models[index].pinned);
+        // What is pinned leaves room for what is pinned behind it, and for the largest of those that come and go.
+        let mut kept = pinned.iter().fold(0_u64, |sum, &index| sum.saturating_add(least[index]));
+        let comes = others.iter().map(|&index| least[index]).max().unwrap_or(0);
         let mut planned: Vec<Option<Planned>> = models.iter().map(|_| None).collect();
         let mut held = 0_u64;
         for index in pinned {
-            let one = Planned::within(models[index].clone(), budget.saturating_sub(held))?;
+            kept = kept.saturating_sub(least[index]);
+            let left = budget.saturating_sub(held);
+            let room = left.saturating_sub(kept.saturating_add(comes)).max(least[index]).min(left);
+            let one = Planned::within(models[index].clone(), room)?;
             held = held.saturating_add(one.footprint.total());
             planned[index] = Some(one);
         }
@@ -161,6 +168,12 @@ impl PoolPlan {
     /// The budget.
     pub fn budget(&self) -> Option<u64> {
         self.pool.budget
+    }
+}
+
+impl PoolModel {
+    fn least(&self) -> Result<u64, PoolError> {
+        footprint::least(&self.options).map_err(|source| PoolError::Model { id: self.options.id.clone(), source })
     }
 }
 

@@ -82,6 +82,18 @@ pub(super) fn settle(options: &mut ModelOptions, room: u64) -> Result<Footprint,
     Ok(needs.with(pages))
 }
 
+/// Bytes that a model takes at least to be of use: with pages for its context, or for [`PAGED_TOKENS`] where that is
+/// longer and nobody asks for it. What is planned before it leaves so much.
+///
+/// # Errors
+/// [`LoadError::Context`] where the context is none that the checkpoint has.
+pub(super) fn least(options: &ModelOptions) -> Result<u64, LoadError> {
+    let own = options.served_context()?;
+    let needs = Needs::of(options, own);
+    let tokens = if options.context.is_some() { own.into() } else { PAGED_TOKENS.min(own.into()) };
+    Ok(needs.with(options.page_memory.unwrap_or_else(|| needs.pages(tokens))).total())
+}
+
 /// What a model needs but for pages, and what these take.
 struct Needs {
     weights: u64,

@@ -80,14 +80,29 @@ fn a_model_that_can_never_fit_is_refused_with_figures() -> Outcome {
     assert!(said.contains("the model \"demo\" takes ") && said.contains("the memory budget is 20 MiB"), "{said}");
     let pinned =
         |name| -> Result<PoolModel, Box<dyn Error>> { Ok(PoolModel { pinned: true, ..model(name, &demo_folder())? }) };
-    let said = refused(room_for(1)?, vec![pinned("a")?, pinned("b")?]);
+    // One fits, two do not, were it with a single page each.
+    let little = || budget(60 << 20);
+    assert_eq!(refused(little(), models(&["demo"])?), "");
+    let said = refused(little(), vec![pinned("a")?, pinned("b")?]);
     assert!(said.contains("pinned take") && said.contains("\"a\" ") && said.contains("\"b\" "), "{said}");
-    let said = refused(room_for(1)?, vec![pinned("a")?, model("b", &demo_folder())?]);
+    let said = refused(little(), vec![pinned("a")?, model("b", &demo_folder())?]);
     assert!(said.contains("the model \"b\" takes ") && said.contains("of which pinned models hold"), "{said}");
     let mut short = model("short", &demo_folder())?;
     short.options.page_memory = Some(100 << 10);
     let said = refused(budget(1 << 30), vec![short]);
     assert!(said.contains("100 KiB") || said.contains("are set aside for pages"), "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_is_pinned_leaves_room_for_the_others() -> Outcome {
+    let mut models = models(&["pinned", "other"])?;
+    models[0].pinned = true;
+    let plan = PoolPlan::new(budget(demo_bytes()?), models)?;
+    let taken: u64 = plan.models().map(|(_, footprint)| footprint.total()).sum();
+    assert!(taken <= demo_bytes()?, "{taken}");
+    let own = Checkpoint::open(&demo_folder())?.summary().context;
+    assert!(plan.models().all(|(model, _)| model.options.context == Some(own)), "each has its whole context");
     Ok(())
 }
 
