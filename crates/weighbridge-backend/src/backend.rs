@@ -55,6 +55,11 @@ pub trait Backend: Send + Sync {
         self.count_prompt(request).map(Forecast::from)
     }
 
+    /// Its text and tokens, where it has the tokenizer.
+    fn texts(&self) -> Option<&dyn Texts> {
+        None
+    }
+
     /// What it holds and has done, where it computes on this machine; cheap.
     fn computation(&self) -> Option<Computation> {
         None
@@ -62,6 +67,39 @@ pub trait Backend: Send + Sync {
 
     /// Starts one attempt. The future and the events are cancelled by dropping them.
     fn answer(&self, request: Arc<Request>) -> Answer;
+}
+
+/// A model's way between text and tokens. Nothing is computed by the model.
+pub trait Texts: Send + Sync {
+    /// The tokens of a text, with the tokens that stand before every prompt of the model where `add_special`.
+    ///
+    /// # Errors
+    /// When the text is longer than any prompt of this model may be.
+    fn tokenize(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Failure>;
+
+    /// The tokens of the prompt that a request comes to.
+    ///
+    /// # Errors
+    /// As [`Backend::count_prompt`].
+    fn prompt_tokens(&self, request: &Request) -> Result<Vec<u32>, Failure>;
+
+    /// The text of tokens, markers written out.
+    ///
+    /// # Errors
+    /// When one is no token of this model.
+    fn detokenize(&self, tokens: &[u32]) -> Result<String, Failure>;
+
+    /// What each token stands for, as it is written.
+    ///
+    /// # Errors
+    /// As [`Texts::detokenize`].
+    fn token_strings(&self, tokens: &[u32]) -> Result<Vec<String>, Failure>;
+
+    /// The text of the prompt that a request comes to.
+    ///
+    /// # Errors
+    /// As [`Backend::count_prompt`].
+    fn render(&self, request: &Request) -> Result<String, Failure>;
 }
 
 /// The name of a backend in routes, headers, metrics and records: `demo`, `openai/gpt-5-mini`.
@@ -113,6 +151,11 @@ pub struct Offer {
     pub capabilities: BTreeSet<Capability>,
     /// The dialect that it can be handed unknown fields in.
     pub dialect: Option<Dialect>,
+    /// What the answers of a local model depend on beside the request, as one word; another build, file or precision
+    /// has another (OpenAI's `system_fingerprint`).
+    pub fingerprint: Option<String>,
+    /// The licence of the model, an SPDX name or the maker's own, where that is known.
+    pub licence: Option<String>,
 }
 
 impl Offer {

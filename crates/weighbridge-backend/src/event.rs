@@ -1,5 +1,7 @@
 //! The steps of an answer.
 
+use std::sync::Arc;
+
 use crate::Json;
 
 /// One step of an answer. A backend sends for each choice its texts and calls in order, then one
@@ -42,6 +44,8 @@ pub enum Event {
         choice: u32,
         /// Why it ended.
         reason: FinishReason,
+        /// The stop text that ended it, where one did and the backend says which.
+        matched: Option<Arc<str>>,
     },
     /// What the request used in all; the last event.
     Usage(Usage),
@@ -56,8 +60,10 @@ pub struct ToolCallDelta {
     pub id: Option<String>,
     /// The function's name, in the first piece.
     pub name: Option<String>,
-    /// More of the arguments' JSON text.
+    /// More of the arguments' JSON text; of a custom tool, more of its text.
     pub arguments: String,
+    /// Whether it calls a custom tool.
+    pub custom: bool,
 }
 
 /// Why an answer ended.

@@ -15,7 +15,7 @@ mod receipt;
 mod request;
 mod residence;
 
-pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Load, Offer, Price, PromptCount};
+pub use backend::{Answer, Answering, Backend, BackendId, Events, Health, Load, Offer, Price, PromptCount, Texts};
 pub use class::{DataClass, UnknownClass};
 pub use event::{Event, FinishReason, ToolCallDelta, Usage};
 pub use failure::{Failure, FailureKind, Stage};
@@ -24,7 +24,7 @@ pub use meter::Meter;
 pub use money::NanoUsd;
 pub use receipt::{AttemptRecord, Outcome, Receipt};
 pub use request::{
-    Asked, Capability, Dialect, Json, Message, Need, Original, Part, Priority, Request, Role, Sampling, Standing, Tool,
-    ToolCall, ToolChoice, UnknownPriority,
+    Asked, BarePrompt, Capability, Completion, Constraint, Dialect, Effort, Json, Message, Need, Original, Part,
+    Priority, Request, Role, Sampling, Standing, TextForm, Tool, ToolCall, ToolChoice, ToolKind, UnknownPriority,
 };
 pub use residence::{ModelRefusal, ModelState, ModelStatus, Models, PoolStatus};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use jiff::civil::DateTime;
 use serde_json::{Map, Value, json};
-use weighbridge_backend::{Message, Part, Request, Role, Tool, ToolCall, ToolChoice};
+use weighbridge_backend::{Effort, Message, Part, Request, Role, Tool, ToolCall, ToolChoice};
 
 use crate::TemplateError;
 
@@ -40,7 +40,7 @@ pub fn conversation(request: &Request, now: DateTime) -> Result<Conversation, Te
         names.extend(message.tool_calls.iter().map(|call| (call.id.as_str(), call.name.as_str())));
         messages.push(message_value(index, message, &names)?);
     }
-    Ok(Conversation { messages, tools: tools(request)?, add_generation_prompt: true, extra: Map::new(), now })
+    Ok(Conversation { messages, tools: tools(request)?, add_generation_prompt: true, extra: extra(request)?, now })
 }
 
 fn message_value(index: usize, message: &Message, names: &HashMap<&str, &str>) -> Result<Value, TemplateError> {
@@ -53,6 +53,9 @@ fn message_value(index: usize, message: &Message, names: &HashMap<&str, &str>) -
     let mut value = Map::new();
     value.insert("role".into(), role.as_str().into());
     value.insert("content".into(), message.text().into());
+    if let Some(reasoning) = &message.reasoning {
+        value.insert("reasoning_content".into(), reasoning.as_str().into());
+    }
     if !message.tool_calls.is_empty() {
         value.insert("tool_calls".into(), message.tool_calls.iter().map(call_value).collect());
     }
@@ -66,14 +69,35 @@ fn message_value(index: usize, message: &Message, names: &HashMap<&str, &str>) -
     Ok(Value::Object(value))
 }
 
+/// Variables of the request: how much the model is to think, by the names that templates know, and what the caller
+/// sets itself.
+fn extra(request: &Request) -> Result<Map<String, Value>, TemplateError> {
+    let mut extra = Map::new();
+    if let Some(effort) = request.effort {
+        extra.insert("reasoning_effort".into(), effort.as_str().into());
+        extra.insert("enable_thinking".into(), (effort != Effort::None).into());
+        extra.insert("thinking".into(), (effort != Effort::None).into());
+    }
+    if let Some(arguments) = &request.template_arguments {
+        let arguments: Map<String, Value> = serde_json::from_str(&arguments.0)
+            .map_err(|_| TemplateError::new("cannot set chat_template_kwargs, which are no JSON object".to_owned()))?;
+        extra.extend(arguments);
+    }
+    Ok(extra)
+}
+
 fn other_kind((index, part): (usize, &Part)) -> Option<(usize, &str)> {
     match part {
         Part::Text(_) => None,
+        Part::Image { .. } => Some((index, "image_url")),
         Part::Other { kind } => Some((index, kind)),
     }
 }
 
 fn call_value(call: &ToolCall) -> Value {
+    if call.custom {
+        return json!({"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}});
+    }
     // Some clients send back nothing where a function takes nothing.
     let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
     let arguments = serde_json::from_str(arguments).map_or_else(|_| arguments.into(), Value::Object);
@@ -94,41 +118,31 @@ fn tool_value((index, tool): (usize, &Tool)) -> Result<Value, TemplateError> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
-    use weighbridge_backend::{Json, Sampling, Standing};
+    use weighbridge_backend::{Json, ToolKind};
 
     use super::*;
 
     fn said(role: Role, text: &str) -> Message {
-        let parts = vec![Part::Text(text.into())];
-        Message { role, parts, tool_calls: Vec::new(), tool_call_id: None, name: None }
+        Message::of_text(role, text)
     }
 
     fn called(arguments: &str) -> Message {
-        let call = ToolCall { id: "call_1".into(), name: "get_weather".into(), arguments: arguments.into() };
+        let call =
+            ToolCall { id: "call_1".into(), name: "get_weather".into(), arguments: arguments.into(), custom: false };
         Message { parts: Vec::new(), tool_calls: vec![call], ..said(Role::Assistant, "") }
     }
 
     fn ask(messages: Vec<Message>) -> Request {
-        Request {
-            id: "r-1".into(),
-            model: "demo".into(),
-            messages,
-            tools: Vec::new(),
-            tool_choice: ToolChoice::Auto,
-            sampling: Sampling::default(),
-            max_output_tokens: None,
-            choices: NonZeroU32::MIN,
-            stream: false,
-            asked: Vec::new(),
-            original: None,
-            standing: Standing::default(),
-        }
+        Request::new("r-1", "demo", messages)
     }
 
     fn ask_with_tool(tool_choice: ToolChoice, definition: &str) -> Request {
-        let tool = Tool { definition: Json(definition.into()), name: "get_weather".into() };
+        let tool = Tool {
+            definition: Json(definition.into()),
+            name: "get_weather".into(),
+            kind: ToolKind::Function,
+            strict: false,
+        };
         Request { tools: vec![tool], tool_choice, ..ask(vec![said(Role::User, "Weather?")]) }
     }
 

@@ -151,8 +151,14 @@ impl ToolCallParser {
         for (name, arguments) in calls {
             let (index, id) = (self.calls, self.id(self.calls));
             self.calls = self.calls.saturating_add(1);
-            pieces.push(Piece::Call(ToolCallDelta { index, id: Some(id), name: Some(name), arguments: String::new() }));
-            pieces.push(Piece::Call(ToolCallDelta { index, id: None, name: None, arguments }));
+            pieces.push(Piece::Call(ToolCallDelta {
+                index,
+                id: Some(id),
+                name: Some(name),
+                arguments: String::new(),
+                custom: false,
+            }));
+            pieces.push(Piece::Call(ToolCallDelta { index, id: None, name: None, arguments, custom: false }));
         }
     }
 

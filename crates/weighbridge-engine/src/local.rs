@@ -300,6 +300,8 @@ fn offer(options: &ModelOptions, context: u32, template: Option<&ChatTemplate>) 
         context: Some(context),
         capabilities,
         dialect: None,
+        fingerprint: None,
+        licence: None,
     }
 }
 

@@ -53,7 +53,7 @@ impl Reply {
 
     /// An answer is complete; after the last of them comes the usage.
     pub(crate) fn finish(&self, choice: u32, reason: FinishReason) {
-        self.send(Event::Finish { choice, reason });
+        self.send(Event::Finish { choice, reason, matched: None });
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.send(Event::Usage(self.meter.usage()));
         }
@@ -101,7 +101,7 @@ mod tests {
     }
 
     fn finish(choice: u32) -> Event {
-        Event::Finish { choice, reason: FinishReason::Stop }
+        Event::Finish { choice, reason: FinishReason::Stop, matched: None }
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use weighbridge_backend::{
     Backend, BackendId, Capability, Event, Failure, FailureKind, FinishReason, Health, Json, Load, Message, Part,
-    PromptCount, Request, Role, Sampling, Standing, Tool, ToolChoice, Usage,
+    PromptCount, Request, Role, Sampling, Tool, ToolChoice, ToolKind, Usage,
 };
 use weighbridge_engine::{LoadError, LocalModel, ModelOptions, UnloadedModel};
 use weighbridge_models::{Checkpoint, Compute, Precision};
@@ -36,24 +36,9 @@ fn demo() -> Result<Arc<LocalModel>, Box<dyn Error>> {
 /// A greedy request with one question.
 fn ask(question: &str) -> Request {
     Request {
-        id: "r-1".into(),
-        model: "demo".into(),
-        messages: vec![Message {
-            role: Role::User,
-            parts: vec![Part::Text(question.into())],
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-            name: None,
-        }],
-        tools: Vec::new(),
-        tool_choice: ToolChoice::Auto,
         sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
-        max_output_tokens: None,
-        choices: NonZeroU32::MIN,
         stream: true,
-        asked: Vec::new(),
-        original: None,
-        standing: Standing::default(),
+        ..Request::new("r-1", "demo", vec![Message::of_text(Role::User, question)])
     }
 }
 
@@ -95,7 +80,7 @@ async fn read(model: &LocalModel, request: Request) -> Result<(Vec<Whole>, Usage
                     *arguments += &delta.arguments;
                 }
             }
-            Event::Finish { choice, reason } => wholes[choice as usize].reason = Some(reason),
+            Event::Finish { choice, reason, .. } => wholes[choice as usize].reason = Some(reason),
             Event::Usage(usage) => used = Some(usage),
             Event::Reasoning { .. } | Event::Refusal { .. } => unreachable!("the demo model has neither"),
         }
@@ -129,7 +114,12 @@ async fn check_readme(model: &LocalModel) -> Outcome {
         let mut request = ask(question);
         for tool in case["tools"].as_array().into_iter().flatten() {
             let name = tool["function"]["name"].as_str().ok_or("a tool without a name")?.into();
-            request.tools.push(Tool { definition: Json(tool.to_string().into()), name });
+            request.tools.push(Tool {
+                definition: Json(tool.to_string().into()),
+                name,
+                kind: ToolKind::Function,
+                strict: false,
+            });
         }
         let tokens = |key: &str| case[key].as_array().map_or(0, Vec::len) as u64;
         assert_eq!(model.count_prompt(&request)?, PromptCount::Exact(tokens("tokens")), "{question}");
@@ -164,7 +154,12 @@ fn check_whole(whole: &Whole, expected: &Whole) {
 async fn tools_that_must_not_be_called_are_not_told_of() -> Outcome {
     let model = demo()?;
     let definition = r#"{"type": "function", "function": {"name": "get_weather", "parameters": {}}}"#;
-    let tool = Tool { definition: Json(definition.into()), name: "get_weather".into() };
+    let tool = Tool {
+        definition: Json(definition.into()),
+        name: "get_weather".into(),
+        kind: ToolKind::Function,
+        strict: false,
+    };
     let request = Request { tools: vec![tool], tool_choice: ToolChoice::None, ..ask("Hello") };
     assert_eq!(model.count_prompt(&request)?, model.count_prompt(&ask("Hello"))?);
     assert_eq!(read_one(&model, request).await?.text, "Hello! How can I help you today?");
@@ -267,7 +262,7 @@ async fn what_does_not_fit_the_context_is_refused_with_figures() -> Outcome {
 async fn what_cannot_be_rendered_is_the_requests_fault() -> Outcome {
     let model = demo()?;
     let mut picture = ask("What is this?");
-    picture.messages[0].parts.push(Part::Other { kind: "image_url".into() });
+    picture.messages[0].parts.push(Part::Image { url: "https://pictures.example/1.png".into(), detail: None });
     let forced = Request { tool_choice: ToolChoice::Required, ..ask("Hello") };
     for (request, param) in [(picture, "messages"), (forced, "tool_choice")] {
         let failure = failure_of(&model, request).await?;

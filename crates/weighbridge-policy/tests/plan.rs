@@ -26,6 +26,8 @@ fn offers() -> [Offer; 3] {
             context: None,
             capabilities: capabilities.iter().copied().collect::<BTreeSet<_>>(),
             dialect: id.contains('/').then_some(Dialect::OpenAiChat),
+            fingerprint: None,
+            licence: None,
         };
     [
         offer("demo", DataClass::Restricted, Some("local"), (0.0, 0.0), None, &[Capability::TopK]),

@@ -155,7 +155,7 @@ prop_compose! {
             quality,
             context,
             capabilities: capabilities.into_iter().collect(),
-            dialect: speaks.then_some(Dialect::OpenAiChat),
+            dialect: speaks.then_some(Dialect::OpenAiChat), fingerprint: None, licence: None,
         }
     }
 }

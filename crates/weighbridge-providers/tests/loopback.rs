@@ -277,7 +277,7 @@ async fn ask_of(steps: Vec<Step>) -> Result<Answered, Box<dyn Error>> {
 fn check_hello(answered: &Answered) {
     let expected = [
         Event::Text { choice: 0, text: "hello".to_owned(), logprobs: None },
-        Event::Finish { choice: 0, reason: FinishReason::Stop },
+        Event::Finish { choice: 0, reason: FinishReason::Stop, matched: None },
         Event::Usage(STATED),
     ];
     assert_eq!((&answered.events[..], &answered.failure), (&expected[..], &None));

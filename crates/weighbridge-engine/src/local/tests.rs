@@ -5,9 +5,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use futures_util::{FutureExt, StreamExt};
-use weighbridge_backend::{
-    BackendId, Event, Events, Message as Said, Part, Role, Sampling, Standing, ToolChoice, Usage,
-};
+use weighbridge_backend::{BackendId, Event, Events, Message as Said, Role, Sampling, Standing, Usage};
 use weighbridge_models::Checkpoint;
 
 use super::*;
@@ -33,24 +31,9 @@ fn opened(change: impl FnOnce(&mut ModelOptions)) -> Result<(Desk, Engine), Box<
 /// A greedy request with one question.
 pub(crate) fn ask(question: &str) -> Request {
     Request {
-        id: "r-1".into(),
-        model: "demo".into(),
-        messages: vec![Said {
-            role: Role::User,
-            parts: vec![Part::Text(question.into())],
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-            name: None,
-        }],
-        tools: Vec::new(),
-        tool_choice: ToolChoice::Auto,
         sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
-        max_output_tokens: None,
-        choices: NonZeroU32::MIN,
         stream: true,
-        asked: Vec::new(),
-        original: None,
-        standing: Standing::default(),
+        ..Request::new("r-1", "demo", vec![Said::of_text(Role::User, question)])
     }
 }
 

@@ -1,13 +1,11 @@
 //! Scripted backends, paused time: who is asked, in which order, and when.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::num::NonZeroU32;
 use std::sync::Mutex;
 
 use futures_util::stream;
 use weighbridge_backend::{
-    Answer, Backend, BackendId, DataClass, FinishReason, Health, Load, Meter, Offer, Outcome, Price, PromptCount,
-    Sampling, Standing, ToolChoice, Usage,
+    Answer, Backend, BackendId, DataClass, FinishReason, Health, Load, Meter, Offer, Outcome, Price, PromptCount, Usage,
 };
 use weighbridge_ledger::Ledger;
 use weighbridge_policy::Prefer;
@@ -59,7 +57,7 @@ impl Backend for Scripted {
             Line::Hangs => return Box::pin(std::future::pending()),
             Line::Breaks(begun, kind) => vec![text(begun), Err(Failure::new(kind, "it broke"))],
             Line::Says(all) => {
-                let finish = Event::Finish { choice: 0, reason: FinishReason::Stop };
+                let finish = Event::Finish { choice: 0, reason: FinishReason::Stop, matched: None };
                 vec![text(all), Ok(finish), Ok(Event::Usage(Usage::default()))]
             }
         };
@@ -90,6 +88,8 @@ fn stage(scripts: &[(&str, &[Line])]) -> Stage {
             context: None,
             capabilities: BTreeSet::new(),
             dialect: None,
+            fingerprint: None,
+            licence: None,
         };
         let lines = Mutex::new(lines.iter().cloned().collect());
         Arc::new(Scripted { offer, lines, asked: Arc::clone(&asked) }) as Arc<dyn Backend>
@@ -132,20 +132,7 @@ impl Stage {
 
     /// The text of the answer, or how it failed.
     async fn ask(&self, until: Until) -> Result<String, FailureKind> {
-        let request = Request {
-            id: "r-0".into(),
-            model: "auto".into(),
-            messages: Vec::new(),
-            tools: Vec::new(),
-            tool_choice: ToolChoice::Auto,
-            sampling: Sampling::default(),
-            max_output_tokens: None,
-            choices: NonZeroU32::MIN,
-            stream: until == Until::FirstEvent,
-            asked: Vec::new(),
-            original: None,
-            standing: Standing::default(),
-        };
+        let request = Request { stream: until == Until::FirstEvent, ..Request::new("r-0", "auto", Vec::new()) };
         let mut account = self.account();
         let dispatched = self.core.dispatch(&self.plan, Arc::new(request), until, &mut account).await;
         let Dispatched { begun, .. } = dispatched.map_err(|failure| failure.kind)?;

@@ -183,9 +183,10 @@ mod tests {
                 id: id.map(str::to_owned),
                 name: name.map(str::to_owned),
                 arguments: arguments.into(),
+                custom: false,
             },
         };
-        let finish = Event::Finish { choice: 0, reason: FinishReason::ToolCalls };
+        let finish = Event::Finish { choice: 0, reason: FinishReason::ToolCalls, matched: None };
         let body = answer([
             piece(Some("call_1"), Some("add"), ""),
             piece(None, None, "{\"a\":"),

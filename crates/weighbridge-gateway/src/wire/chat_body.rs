@@ -10,7 +10,7 @@ mod tools;
 use std::sync::Arc;
 
 use serde_json::Value;
-use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request, Standing, ToolChoice};
+use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request};
 
 use super::WireError;
 use super::fields::Fields;
@@ -48,18 +48,13 @@ impl ChatBody {
         let fields = Fields::of(&value, "")?;
         let mut asked = Vec::new();
         let mut request = Request {
-            id,
-            model: model(&fields)?,
-            messages: messages(&fields, &mut asked)?,
             tools: tools(&fields, &mut asked)?,
-            tool_choice: ToolChoice::Auto,
             sampling: sampling(&fields, &mut asked)?,
             max_output_tokens: max_output_tokens(&fields, &mut asked)?,
             choices: choices(&fields, &mut asked)?,
             stream: fields.boolean("stream")?.unwrap_or(false),
-            asked: Vec::new(),
             original: Some(Original { dialect: Dialect::OpenAiChat, body: body.into() }),
-            standing: Standing::default(),
+            ..Request::new(id, model(&fields)?, messages(&fields, &mut asked)?)
         };
         request.tool_choice = tool_choice(&fields, &request.tools, &mut asked)?;
         let include_usage = stream_options(&fields, request.stream)?;

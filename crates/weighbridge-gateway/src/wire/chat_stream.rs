@@ -64,7 +64,7 @@ impl ChatStream {
                     self.chunk(out, &json!({"index": choice, "delta": {"tool_calls": [call]}, "logprobs": null, "finish_reason": null}));
                 }
             }
-            Event::Finish { choice, reason } => {
+            Event::Finish { choice, reason, .. } => {
                 if self.start(out, *choice)
                     && let Some(held) = self.held_finish.replace((*choice, *reason))
                 {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     fn end(choice: u32) -> Event {
-        Event::Finish { choice, reason: FinishReason::Stop }
+        Event::Finish { choice, reason: FinishReason::Stop, matched: None }
     }
 
     #[test]

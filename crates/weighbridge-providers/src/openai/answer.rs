@@ -121,7 +121,7 @@ impl Decoder {
             return Err(peer.failure(FailureKind::Cut, "ended the stream before the answer was whole"));
         }
         for (&choice, state) in &self.choices {
-            self.ready.extend(state.finish.map(|reason| Event::Finish { choice, reason }));
+            self.ready.extend(state.finish.map(|reason| Event::Finish { choice, reason, matched: None }));
         }
         let usage = self.counts.usage();
         self.counts.meter.set(usage);
@@ -199,7 +199,7 @@ impl Decoder {
             state.calls.insert(index, id.clone());
         }
         self.spoke(choice, arguments.len() + name.as_ref().map_or(0, String::len));
-        let delta = ToolCallDelta { index, id, name, arguments };
+        let delta = ToolCallDelta { index, id, name, arguments, custom: false };
         // A piece with nothing in it, such as servers send before the end, says nothing.
         if delta != (ToolCallDelta { index, ..ToolCallDelta::default() }) {
             self.ready.push_back(Event::ToolCall { choice, delta });

@@ -2,15 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use weighbridge_backend::{
-    Backend, BackendId, DataClass, Dialect, Event, Failure, Message, Meter, Offer, Original, Part, Price, Request,
-    Role, Sampling, Standing, ToolChoice, Usage,
+    Backend, BackendId, DataClass, Dialect, Event, Failure, Message, Meter, Offer, Original, Price, Request, Role,
+    Usage,
 };
 use weighbridge_providers::{Client, ClientError, HostedModel, ProviderOptions, Timeouts, capabilities};
 
@@ -166,6 +165,8 @@ pub(crate) fn model(base_url: &str, change: impl FnOnce(&mut ProviderOptions)) -
         context: None,
         capabilities: capabilities(),
         dialect: Some(Dialect::OpenAiChat),
+        fingerprint: None,
+        licence: None,
     };
     Ok(HostedModel::new(&Client::new(options)?, offer, "up-model".to_owned(), None))
 }
@@ -191,23 +192,9 @@ pub(crate) async fn ask(model: &HostedModel) -> Answered {
 pub(crate) fn request() -> Request {
     let body = r#"{"model":"auto","messages":[{"role":"user","content":"hi"}],"max_tokens":5,"brand_new":{"a":1}}"#;
     Request {
-        id: "r-1".into(),
-        model: "auto".to_owned(),
-        messages: vec![Message {
-            role: Role::User,
-            parts: vec![Part::Text("hi".to_owned())],
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-            name: None,
-        }],
-        tools: Vec::new(),
-        tool_choice: ToolChoice::Auto,
-        sampling: Sampling::default(),
         max_output_tokens: Some(5),
-        choices: NonZeroU32::MIN,
         stream: true,
-        asked: Vec::new(),
         original: Some(Original { dialect: Dialect::OpenAiChat, body: body.as_bytes().into() }),
-        standing: Standing::default(),
+        ..Request::new("r-1", "auto", vec![Message::of_text(Role::User, "hi")])
     }
 }

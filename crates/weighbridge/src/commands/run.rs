@@ -1,13 +1,10 @@
 //! `weighbridge run`: a chat in the terminal, or one answer.
 
 use std::io::{IsTerminal, Read, Write};
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use weighbridge_backend::{
-    Backend, Event, Failure as Attempt, Message, Part, Request, Role, Sampling, Standing, ToolChoice,
-};
+use weighbridge_backend::{Backend, Event, Failure as Attempt, Message, Request, Role, Sampling};
 use weighbridge_engine::LocalModel;
 
 use crate::cli::RunArguments;
@@ -79,7 +76,7 @@ struct Chat {
 
 impl Chat {
     fn new(model: Arc<LocalModel>, arguments: &RunArguments) -> Self {
-        let messages: Vec<Message> = arguments.system.iter().map(|text| message(Role::System, text)).collect();
+        let messages: Vec<Message> = arguments.system.iter().map(|text| Message::of_text(Role::System, text)).collect();
         let sampling = Sampling { temperature: arguments.temperature, seed: arguments.seed, ..Sampling::default() };
         Self { model, sampling, max_tokens: arguments.max_tokens, kept: messages.len(), messages }
     }
@@ -95,7 +92,7 @@ impl Chat {
 
     /// Asks, and prints the answer as it is made.
     async fn ask(&mut self, prompt: &str) -> Result<(), Failure> {
-        self.messages.push(message(Role::User, prompt));
+        self.messages.push(Message::of_text(Role::User, prompt));
         let failed = |failure: Attempt| Failure::failed(failure);
         let mut events = self.model.answer(Arc::new(self.request())).await.map_err(failed)?.events;
         let (mut answer, mut out) = (String::new(), std::io::stdout());
@@ -109,28 +106,16 @@ impl Chat {
             }
         }
         say!();
-        self.messages.push(message(Role::Assistant, &answer));
+        self.messages.push(Message::of_text(Role::Assistant, answer));
         Ok(())
     }
 
     fn request(&self) -> Request {
         Request {
-            id: "run".into(),
-            model: self.model.offer().id.to_string(),
-            messages: self.messages.clone(),
-            tools: Vec::new(),
-            tool_choice: ToolChoice::Auto,
             sampling: self.sampling.clone(),
             max_output_tokens: self.max_tokens,
-            choices: NonZeroU32::MIN,
             stream: true,
-            asked: Vec::new(),
-            original: None,
-            standing: Standing::default(),
+            ..Request::new("run", self.model.offer().id.as_str(), self.messages.clone())
         }
     }
-}
-
-fn message(role: Role, text: &str) -> Message {
-    Message { role, parts: vec![Part::Text(text.to_owned())], tool_calls: Vec::new(), tool_call_id: None, name: None }
 }

@@ -364,6 +364,8 @@ fn resolve_hosted(
         context: model.context.and_then(|context| u32::try_from(context).ok()),
         capabilities,
         dialect: Some(Dialect::OpenAiChat),
+        fingerprint: None,
+        licence: None,
     };
     let upstream_name = model.upstream_name.clone().unwrap_or_else(|| name.value.clone());
     Some(HostedConfig { offer, upstream_name })

@@ -73,7 +73,7 @@ fn message(value: &Value, path: &str, asked: &mut Vec<Asked>) -> Result<Message,
         asked.push(Asked { hint: true, ..passed_on(fields.path("name")) });
     }
     message_extras(&fields, asked);
-    Ok(Message { role, parts, tool_calls, tool_call_id, name })
+    Ok(Message { tool_calls, tool_call_id, name, ..Message::new(role, parts) })
 }
 
 /// What clients echo back of an earlier answer is a hint; what we do not know is handed on or refused.

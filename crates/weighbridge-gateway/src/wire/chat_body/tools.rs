@@ -1,7 +1,7 @@
 //! Tools: announced, chosen, and called earlier in the conversation.
 
 use serde_json::Value;
-use weighbridge_backend::{Asked, Capability, Json, Need, Role, Tool, ToolCall, ToolChoice};
+use weighbridge_backend::{Asked, Capability, Json, Need, Role, Tool, ToolCall, ToolChoice, ToolKind};
 
 use super::{Fields, WireError, need, passed_on};
 
@@ -29,10 +29,11 @@ pub(super) fn tools(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Vec<T
             return Err(WireError::wrong_type(&function.path("parameters"), "an object", parameters));
         }
         // A strict tool promises that its arguments follow the schema: what a grammar enforces.
-        if function.boolean("strict")?.unwrap_or(false) {
+        let strict = function.boolean("strict")?.unwrap_or(false);
+        if strict {
             asked.push(need(&function.path("strict"), Capability::ForcedToolChoice));
         }
-        tools.push(Tool { definition: Json(value.to_string().into()), name });
+        tools.push(Tool { definition: Json(value.to_string().into()), name, kind: ToolKind::Function, strict });
     }
     if !tools.is_empty() {
         asked.push(need("tools", Capability::Tools));
@@ -106,6 +107,7 @@ pub(super) fn tool_calls(fields: &Fields<'_>, role: Role, asked: &mut Vec<Asked>
             id: call.required_string("id")?.to_owned(),
             name: function.required_string("name")?.to_owned(),
             arguments: function.string("arguments")?.unwrap_or_default().to_owned(),
+            custom: false,
         });
     }
     Ok(calls)

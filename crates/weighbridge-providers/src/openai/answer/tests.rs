@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use weighbridge_backend::{Message, Part, Role, Sampling, Standing, ToolChoice};
+use weighbridge_backend::{Message, Role};
 
 use super::*;
 
@@ -185,8 +185,8 @@ fn several_answers_come_interleaved_and_each_finishes() {
     let expected = [
         said(1, "b"),
         said(0, "a"),
-        Event::Finish { choice: 0, reason: FinishReason::Stop },
-        Event::Finish { choice: 1, reason: FinishReason::Length },
+        Event::Finish { choice: 0, reason: FinishReason::Stop, matched: None },
+        Event::Finish { choice: 1, reason: FinishReason::Length, matched: None },
         Event::Usage(estimated(5, 1, 0)),
     ];
     assert_eq!(decode(&chunks, 2).as_deref(), Ok(&expected[..]));
@@ -278,24 +278,9 @@ fn peer() -> Peer {
 /// A request whose prompt is estimated at five tokens.
 fn request(choices: u32) -> Request {
     Request {
-        id: "r-1".into(),
-        model: "m".to_owned(),
-        messages: vec![Message {
-            role: Role::User,
-            parts: vec![Part::Text("hi".to_owned())],
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-            name: None,
-        }],
-        tools: Vec::new(),
-        tool_choice: ToolChoice::Auto,
-        sampling: Sampling::default(),
-        max_output_tokens: None,
         choices: NonZeroU32::new(choices).unwrap_or(NonZeroU32::MIN),
         stream: true,
-        asked: Vec::new(),
-        original: None,
-        standing: Standing::default(),
+        ..Request::new("r-1", "m", vec![Message::of_text(Role::User, "hi")])
     }
 }
 
@@ -309,11 +294,14 @@ fn reasoning(text: &str) -> Event {
 
 fn call(index: u32, id: Option<&str>, name: Option<&str>, arguments: &str) -> Event {
     let (id, name) = (id.map(str::to_owned), name.map(str::to_owned));
-    Event::ToolCall { choice: 0, delta: ToolCallDelta { index, id, name, arguments: arguments.to_owned() } }
+    Event::ToolCall {
+        choice: 0,
+        delta: ToolCallDelta { index, id, name, arguments: arguments.to_owned(), custom: false },
+    }
 }
 
 fn finish(reason: FinishReason) -> Event {
-    Event::Finish { choice: 0, reason }
+    Event::Finish { choice: 0, reason, matched: None }
 }
 
 fn stated(prompt_tokens: u64, cached_tokens: u64, completion_tokens: u64, reasoning_tokens: u64) -> Usage {

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::num::NonZeroU32;
 
 use serde_json::json;
-use weighbridge_backend::{Json, Original, Role, Sampling, Standing, Tool, ToolCall};
+use weighbridge_backend::{Json, Message, Original, Part, Role, Sampling, Tool, ToolCall, ToolChoice, ToolKind};
 
 use super::*;
 
@@ -107,7 +107,7 @@ fn a_request_of_another_dialect_is_written_from_the_typed_view() -> Outcome {
 #[test]
 fn a_part_that_cannot_be_written_is_refused() {
     let mut request = typed();
-    request.messages.push(message(Role::User, vec![Part::Other { kind: "image".to_owned() }]));
+    request.messages.push(Message::new(Role::User, vec![Part::Other { kind: "image".to_owned() }]));
     let failure = body(&ProviderOptions::new("p", "http://x"), "up", &request).err();
     assert_eq!(failure.map(|failure| failure.kind), Some(FailureKind::InvalidRequest));
 }
@@ -122,29 +122,28 @@ fn original(text: &str) -> Option<Original> {
     Some(Original { dialect: Dialect::OpenAiChat, body: text.as_bytes().into() })
 }
 
-fn message(role: Role, parts: Vec<Part>) -> Message {
-    Message { role, parts, tool_calls: Vec::new(), tool_call_id: None, name: None }
-}
-
 fn typed() -> Request {
-    let call = ToolCall { id: "c1".to_owned(), name: "clock".to_owned(), arguments: "{}".to_owned() };
+    let call = ToolCall { id: "c1".to_owned(), name: "clock".to_owned(), arguments: "{}".to_owned(), custom: false };
     let definition = r#"{"type":"function","function":{"name":"clock"}}"#;
     Request {
-        id: "r-1".into(),
-        model: "auto".to_owned(),
         messages: vec![
-            message(Role::User, vec![Part::Text("what time ".to_owned()), Part::Text("is it?".to_owned())]),
-            Message { tool_calls: vec![call], ..message(Role::Assistant, Vec::new()) },
-            Message { tool_call_id: Some("c1".to_owned()), ..message(Role::Tool, vec![Part::Text("noon".to_owned())]) },
+            Message::new(Role::User, vec![Part::Text("what time ".to_owned()), Part::Text("is it?".to_owned())]),
+            Message { tool_calls: vec![call], ..Message::new(Role::Assistant, Vec::new()) },
+            Message {
+                tool_call_id: Some("c1".to_owned()),
+                ..Message::new(Role::Tool, vec![Part::Text("noon".to_owned())])
+            },
         ],
-        tools: vec![Tool { definition: Json(definition.into()), name: "clock".to_owned() }],
+        tools: vec![Tool {
+            definition: Json(definition.into()),
+            name: "clock".to_owned(),
+            kind: ToolKind::Function,
+            strict: false,
+        }],
         tool_choice: ToolChoice::Named("clock".to_owned()),
         sampling: Sampling { temperature: Some(0.7), stop: vec!["END".to_owned()], ..Sampling::default() },
         max_output_tokens: Some(9),
         choices: NonZeroU32::MIN.saturating_add(1),
-        stream: false,
-        asked: Vec::new(),
-        original: None,
-        standing: Standing::default(),
+        ..Request::new("r-1", "auto", Vec::new())
     }
 }
