@@ -5,6 +5,7 @@ mod bad_input;
 mod callers;
 mod cli;
 mod config;
+mod early;
 mod failover;
 mod life;
 mod pages;

@@ -14,6 +14,7 @@ use weighbridge_ledger::Ledger;
 use crate::admission::Admitted;
 use crate::metrics::SharedMetrics;
 use crate::respond::Refusal;
+use crate::surface::Bill;
 
 /// What nginx writes when the client went away before any status was sent.
 const CLIENT_CLOSED: u16 = 499;
@@ -120,9 +121,14 @@ impl Account {
     }
 
     /// What has been used so far and what that costs.
-    pub(crate) fn bill(&self) -> (Usage, NanoUsd) {
+    pub(crate) fn bill(&self) -> Bill {
         let usage = self.meter.as_ref().map(Meter::usage).unwrap_or_default();
-        (usage, self.price.of(&usage))
+        Bill { usage, cost: self.price.of(&usage) }
+    }
+
+    /// This status went out, before any event.
+    pub(crate) fn has_status(&mut self, status: u16) {
+        self.receipt.status = status;
     }
 
     /// The answer was sent whole.
@@ -162,7 +168,7 @@ impl Account {
             return;
         }
         self.close_attempt(failure);
-        let (usage, cost) = self.bill();
+        let Bill { usage, cost } = self.bill();
         let receipt = &mut self.receipt;
         (receipt.outcome, receipt.usage, receipt.cost, receipt.duration) =
             (outcome, usage, cost, self.started.elapsed());

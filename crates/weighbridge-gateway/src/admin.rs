@@ -88,7 +88,7 @@ impl Core {
         let models = self.models.as_ref().ok_or_else(|| Refusal::no_local_model(name))?;
         let changed = tokio::select! {
             changed = change(models.as_ref(), &BackendId::new(name)) => changed,
-            () = self.admission.cut_signal() => return Err(stopped()),
+            () = self.admission.cut_signal() => return Err(Refusal::from(&stopped())),
         };
         changed.map_err(|refusal| refused(&refusal, name))?;
         self.model(name).map(Json)

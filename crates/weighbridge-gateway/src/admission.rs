@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use weighbridge_backend::{Failure, FailureKind};
 
 use crate::respond::{Refusal, SHUTTING_DOWN};
 
@@ -119,10 +120,10 @@ fn stopping() -> Refusal {
     Refusal::unavailable(SHUTTING_DOWN, message, Some(COME_BACK))
 }
 
-/// 503: the gateway was stopped before there was an answer.
-pub(crate) fn stopped() -> Refusal {
-    let message = "The gateway was stopped before it could answer.";
-    Refusal::unavailable(SHUTTING_DOWN, message, Some(COME_BACK))
+/// The gateway was stopped before there was an answer.
+pub(crate) fn stopped() -> Failure {
+    let failure = Failure::new(FailureKind::ShuttingDown, "The gateway was stopped before it could answer.");
+    Failure { retry_after: Some(COME_BACK), ..failure }
 }
 
 #[cfg(test)]

@@ -53,6 +53,8 @@ pub struct Limits {
     pub longest_wait: Duration,
     /// How long all attempts together may take to the first event.
     pub first_event: Duration,
+    /// How long a stream may be silent before a comment is sent, and how long its status waits for the first event.
+    pub keep_alive: Duration,
     /// How many tokens an answer is expected to have where the caller sets no bound.
     pub expected_output_tokens: u64,
     /// Whether `/metrics` wants a key where `/v1` does.
@@ -77,6 +79,7 @@ impl Default for Limits {
             backoff: Duration::from_millis(250),
             longest_wait: Duration::from_secs(5),
             first_event: Duration::from_secs(600),
+            keep_alive: Duration::from_secs(15),
             expected_output_tokens: 256,
             metrics_need_key: false,
             local_host_only: false,

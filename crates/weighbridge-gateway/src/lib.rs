@@ -1,6 +1,6 @@
 //! HTTP in and out: the wire format, callers, admission, dispatch with failover.
 //!
-//! A request's way: [`chat`](chat.rs) is its table of contents. `wire` turns the body into a
+//! A request's way: `inference` is its table of contents. A `surface` and `wire` turn the body into a
 //! `weighbridge_backend::Request`, `prepare` asks policy for a plan, `dispatch` walks the plan's attempts,
 //! `relay` turns events back into the wire format, and `account` becomes a receipt however it ends. This
 //! crate knows `dyn Backend`, never an engine or a provider.
@@ -14,6 +14,8 @@ mod chat;
 mod connections;
 mod dispatch;
 mod gateway;
+mod heading;
+mod inference;
 mod metrics;
 mod model_metrics;
 mod pages;
@@ -22,6 +24,7 @@ mod relay;
 mod respond;
 mod server;
 mod standing;
+mod surface;
 mod wire;
 mod world;
 

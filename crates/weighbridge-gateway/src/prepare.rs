@@ -13,6 +13,7 @@ use crate::Gateway;
 use crate::gateway::Core;
 use crate::respond::Refusal;
 use crate::standing::standing;
+use crate::surface::Surface;
 use crate::wire::ChatBody;
 
 /// The header that raises a request's class.
@@ -181,7 +182,7 @@ impl Gateway {
     ) -> Result<Explanation, (u16, String)> {
         let refused = |refusal: Refusal| (refusal.status(), refusal.to_json().to_string());
         let body = ChatBody::parse(Arc::from("explain"), body).map_err(|error| refused(error.into()))?;
-        let arrival = Arrival { path: crate::chat::PATH, headers, caller };
+        let arrival = Arrival { path: crate::chat::Chat.path(), headers, caller };
         let prepared = self.0.prepare(&arrival, &body.request).map_err(refused)?;
         Ok(Explanation { plan: prepared.plan, refusal: prepared.refusal.map(refused) })
     }

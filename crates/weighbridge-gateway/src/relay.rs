@@ -1,45 +1,73 @@
 //! A stream out: events in, server-sent events to the client, until the answer ends, breaks off, or the
 //! client goes away.
 
+use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, stream};
-use serde_json::json;
 use tokio::time::{Sleep, sleep};
-use weighbridge_backend::{Event, Events, Failure, FailureKind};
+use weighbridge_backend::{Event, Events, Failure, FailureKind, Request};
 
 use crate::account::Account;
 use crate::admission::CutSignal;
+use crate::dispatch::Dispatched;
+use crate::gateway::Core;
+use crate::inference::Attempts;
 use crate::metrics::TokenTimes;
 use crate::respond::Refusal;
-use crate::wire::{ChatStream, error_event};
-
-/// How long a stream is silent before a comment keeps proxies from closing it.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::surface::{Head, Writer};
 
 /// Events that are ready together go out in one piece up to about this size.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// One stream under way.
+/// What a stream is made with.
 pub(crate) struct Relay {
-    pub(crate) events: Events,
-    pub(crate) chunks: ChatStream,
-    pub(crate) account: Account,
-    pub(crate) times: TokenTimes,
+    pub(crate) gateway: Arc<Core>,
+    pub(crate) request: Arc<Request>,
+    pub(crate) writer: Box<dyn Writer>,
+}
+
+/// How far the answer is when the stream begins.
+pub(crate) enum Begun {
+    /// It has its first event.
+    Now(Box<(Account, Dispatched)>),
+    /// Nobody has answered yet.
+    Not(Waiting),
+}
+
+/// Attempts under way, none of which has begun to answer.
+pub(crate) struct Waiting {
+    attempts: Attempts,
+}
+
+impl Waiting {
+    pub(crate) fn new(attempts: Attempts) -> Self {
+        Self { attempts }
+    }
 }
 
 enum State {
+    Waiting(Box<(Relay, Waiting)>),
     Open(Box<Open>),
     Ended,
 }
 
+/// An answer under way.
 struct Open {
-    relay: Relay,
-    first: Option<Event>,
+    writer: Box<dyn Writer>,
+    account: Account,
+    times: TokenTimes,
+    /// How the stream opens, until it has.
+    opening: Vec<u8>,
+    /// Events that had come when it was opened.
+    first: std::vec::IntoIter<Event>,
+    events: Events,
     last_event: Instant,
-    keep_alive: Pin<Box<Sleep>>,
+    longest_silence: Duration,
+    silence: Pin<Box<Sleep>>,
     cut: CutSignal,
 }
 
@@ -49,73 +77,130 @@ enum Next {
     Cut,
 }
 
-/// The body of a streamed answer, which begins with `first`.
-pub(crate) fn relay(
-    first: Event,
-    relay: Relay,
-    cut: CutSignal,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
-    let open =
-        Open { relay, first: Some(first), last_event: Instant::now(), keep_alive: Box::pin(sleep(KEEP_ALIVE)), cut };
-    stream::unfold(State::Open(Box::new(open)), |state| async move {
-        let State::Open(mut open) = state else { return None };
-        let mut piece = Vec::with_capacity(512);
-        loop {
-            match open.next().await {
-                Next::Event(Some(Ok(event))) => {
-                    open.take(&event, &mut piece);
-                    let Some(end) = open.take_ready(&mut piece) else {
-                        return Some((Ok(piece.into()), State::Open(open)));
-                    };
-                    open.finish(end, &mut piece);
-                    return Some((Ok(piece.into()), State::Ended));
-                }
-                Next::Event(end) => {
-                    open.finish(end.and_then(Result::err), &mut piece);
-                    return Some((Ok(piece.into()), State::Ended));
-                }
-                Next::Silence => {
-                    open.keep_alive.as_mut().reset(tokio::time::Instant::now() + KEEP_ALIVE);
-                    if open.last_event.elapsed() >= KEEP_ALIVE {
-                        return Some((Ok(Bytes::from_static(b": keep-alive\n\n")), State::Open(open)));
-                    }
-                }
-                Next::Cut => {
-                    let failure =
-                        Failure::new(FailureKind::ShuttingDown, "the gateway was stopped before the answer was whole");
-                    open.finish(Some(failure), &mut piece);
-                    return Some((Ok(piece.into()), State::Ended));
+/// The body of a streamed answer.
+pub(crate) fn relay(relay: Relay, begun: Begun) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let (first, state) = match begun {
+        Begun::Now(begun) => {
+            let (account, dispatched) = *begun;
+            (None, State::Open(Box::new(Open::new(relay, account, dispatched))))
+        }
+        // The status has gone out without an event: a comment follows it at once.
+        Begun::Not(waiting) => (Some(relay.writer.keep_alive()), State::Waiting(Box::new((relay, waiting)))),
+    };
+    let rest = stream::unfold(state, |state| async move {
+        match state {
+            State::Waiting(waiting) => wait(waiting).await,
+            State::Open(open) => pass_on(open).await,
+            State::Ended => None,
+        }
+    });
+    stream::iter(first).chain(rest).map(Ok)
+}
+
+/// The next piece of a stream, and what the stream is then.
+type Step = Option<(Bytes, State)>;
+
+async fn wait(mut waiting: Box<(Relay, Waiting)>) -> Step {
+    let longest_silence = waiting.0.gateway.limits.keep_alive;
+    let (mut account, dispatched) = tokio::select! {
+        dispatched = &mut waiting.1.attempts => dispatched,
+        () = sleep(longest_silence) => {
+            let comment = waiting.0.writer.keep_alive();
+            return Some((comment, State::Waiting(waiting)));
+        }
+    };
+    let (mut relay, _) = *waiting;
+    match dispatched {
+        Ok(dispatched) => pass_on(Box::new(Open::new(relay, account, dispatched))).await,
+        Err(failure) => {
+            let mut piece = Vec::new();
+            relay.writer.fail(&Refusal::from(&failure), &mut piece);
+            account.has_status(200);
+            account.break_off(failure.kind);
+            Some((piece.into(), State::Ended))
+        }
+    }
+}
+
+async fn pass_on(mut open: Box<Open>) -> Step {
+    let mut piece = std::mem::take(&mut open.opening);
+    piece.reserve(512);
+    loop {
+        match open.next().await {
+            Next::Event(Some(Ok(event))) => {
+                open.take(&event, &mut piece);
+                let Some(end) = open.take_ready(&mut piece) else {
+                    return Some((piece.into(), State::Open(open)));
+                };
+                open.finish(end, &mut piece);
+                return Some((piece.into(), State::Ended));
+            }
+            Next::Event(end) => {
+                open.finish(end.and_then(Result::err), &mut piece);
+                return Some((piece.into(), State::Ended));
+            }
+            Next::Silence => {
+                let longest = open.longest_silence;
+                open.silence.as_mut().reset(tokio::time::Instant::now() + longest);
+                if open.last_event.elapsed() >= longest {
+                    piece.extend_from_slice(&open.writer.keep_alive());
+                    return Some((piece.into(), State::Open(open)));
                 }
             }
+            Next::Cut => {
+                let failure =
+                    Failure::new(FailureKind::ShuttingDown, "the gateway was stopped before the answer was whole");
+                open.finish(Some(failure), &mut piece);
+                return Some((piece.into(), State::Ended));
+            }
         }
-    })
+    }
 }
 
 impl Open {
+    fn new(relay: Relay, account: Account, dispatched: Dispatched) -> Self {
+        let Relay { gateway, request, mut writer } = relay;
+        let Dispatched { choice, begun, rest } = dispatched;
+        let mut opening = Vec::with_capacity(512);
+        writer.open(&Head::new(&gateway, &request, &choice.backend), &mut opening);
+        Self {
+            writer,
+            account,
+            times: gateway.books.metrics.token_times(choice.backend.as_str()),
+            opening,
+            first: begun.into_iter(),
+            events: rest,
+            last_event: Instant::now(),
+            longest_silence: gateway.limits.keep_alive,
+            silence: Box::pin(sleep(gateway.limits.keep_alive)),
+            cut: gateway.admission.cut_signal(),
+        }
+    }
+
     async fn next(&mut self) -> Next {
-        if let Some(first) = self.first.take() {
+        if let Some(first) = self.first.next() {
             return Next::Event(Some(Ok(first)));
         }
         tokio::select! {
             biased;
-            event = self.relay.events.next() => Next::Event(event),
+            event = self.events.next() => Next::Event(event),
             () = &mut self.cut => Next::Cut,
-            () = &mut self.keep_alive => Next::Silence,
+            () = &mut self.silence => Next::Silence,
         }
     }
 
     fn take(&mut self, event: &Event, piece: &mut Vec<u8>) {
         let now = Instant::now();
-        self.relay.times.observe(now - self.last_event);
+        self.times.observe(now - self.last_event);
         self.last_event = now;
-        self.relay.chunks.write(event, piece);
+        self.writer.write(event, piece);
     }
 
     /// Takes what is ready already. `Some` when the stream ended with it: with a failure, or well.
     #[expect(clippy::option_option, reason = "whether it ended, and whether that was a failure, are two questions")]
     fn take_ready(&mut self, piece: &mut Vec<u8>) -> Option<Option<Failure>> {
         while piece.len() < PIECE_BYTES {
-            match self.relay.events.next().now_or_never()? {
+            match self.events.next().now_or_never()? {
                 Some(Ok(event)) => self.take(&event, piece),
                 Some(Err(failure)) => return Some(Some(failure)),
                 None => return Some(None),
@@ -126,18 +211,14 @@ impl Open {
 
     /// Writes the end of the stream and closes the account.
     fn finish(self: Box<Self>, failure: Option<Failure>, piece: &mut Vec<u8>) {
-        let Relay { mut chunks, account, .. } = self.relay;
+        let Self { mut writer, account, .. } = *self;
         match failure {
             None => {
-                let (usage, cost) = account.bill();
-                let backend = account.whereabouts().2.map(ToString::to_string);
-                let about =
-                    json!({"backend": backend, "cost_usd": cost.to_string(), "usage_estimated": usage.estimated});
-                chunks.end(&usage, about, piece);
+                writer.end(&account.bill(), piece);
                 account.complete();
             }
             Some(failure) => {
-                piece.extend_from_slice(&error_event(&Refusal::from(&failure).to_json()));
+                writer.fail(&Refusal::from(&failure), piece);
                 account.break_off(failure.kind);
             }
         }

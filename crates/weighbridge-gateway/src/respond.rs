@@ -220,15 +220,22 @@ impl From<&Failure> for Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let body = self.to_json().to_string();
-        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+impl Refusal {
+    /// An answer that is this error, in words of an API's own.
+    pub(crate) fn respond(&self, status: StatusCode, error: &Value) -> Response {
+        let body = error.to_string();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.respond(self.status, &self.to_json())
     }
 }
 

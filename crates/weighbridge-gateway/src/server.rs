@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http::header;
 use tokio::net::TcpListener;
 use tracing::info;
@@ -16,7 +16,8 @@ use tracing::info;
 use crate::connections::Connections;
 use crate::gateway::Core;
 use crate::respond::Refusal;
-use crate::{Gateway, admin, chat, pages};
+use crate::surface::Surface;
+use crate::{Gateway, admin, chat, inference, pages};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ pub struct Drained {
 /// The addresses.
 fn router(core: &Arc<Core>) -> Router {
     Router::new()
-        .route(chat::PATH, post(chat::chat))
+        .route(chat::Chat.path(), answers(&chat::Chat))
         .route("/v1/models", get(pages::list_models))
         .route("/v1/models/{*id}", get(pages::one_model))
         .route("/health", get(pages::health))
@@ -48,6 +49,11 @@ fn router(core: &Arc<Core>) -> Router {
         // Outermost: a page of another origin gets nothing at all from an open gateway.
         .layer(from_fn_with_state(Arc::clone(core), only_local_hosts))
         .with_state(Arc::clone(core))
+}
+
+/// Requests for answers, by one of the APIs.
+fn answers(surface: &'static dyn Surface) -> MethodRouter<Arc<Core>> {
+    post(move |State(gateway): State<Arc<Core>>, request: Request| inference::serve(gateway, surface, request))
 }
 
 impl Gateway {

@@ -7,7 +7,7 @@ mod chat_stream;
 mod error;
 mod fields;
 
-pub(crate) use chat_answer::{AnswerHead, ChatAnswer};
+pub(crate) use chat_answer::ChatAnswer;
 pub(crate) use chat_body::ChatBody;
 pub(crate) use chat_stream::{ChatStream, error_event};
 pub(crate) use error::WireError;

@@ -5,23 +5,7 @@ use serde_json::{Map, Value, json};
 use weighbridge_backend::{Event, FinishReason, Usage};
 
 use super::usage_json;
-
-/// What every body and chunk of one answer says alike.
-#[derive(Clone, Debug)]
-pub(crate) struct AnswerHead {
-    /// The request's id; the answer's is made of it.
-    pub(crate) request_id: String,
-    /// Seconds since 1970.
-    pub(crate) created: u64,
-    /// The backend that answers.
-    pub(crate) model: String,
-}
-
-impl AnswerHead {
-    pub(super) fn id(&self) -> String {
-        format!("chatcmpl-{}", self.request_id.replace('-', ""))
-    }
-}
+use crate::surface::Head;
 
 /// Gathers the events of an answer.
 #[derive(Default)]
@@ -69,16 +53,18 @@ impl ChatAnswer {
     }
 
     /// The body.
-    pub(crate) fn into_json(self, head: &AnswerHead) -> Value {
+    pub(crate) fn into_json(self, head: &Head) -> Value {
         let choices: Vec<Value> =
             self.choices.into_iter().enumerate().map(|(index, choice)| choice.into_json(index)).collect();
         json!({
-            "id": head.id(),
+            "id": format!("chatcmpl-{}", head.bare_id()),
             "object": "chat.completion",
             "created": head.created,
-            "model": head.model,
+            "model": head.backend.as_str(),
             "choices": choices,
             "usage": usage_json(&self.usage),
+            "service_tier": "default",
+            "system_fingerprint": head.fingerprint,
         })
     }
 }
@@ -155,7 +141,7 @@ mod tests {
     use super::*;
 
     fn answer(events: impl IntoIterator<Item = Event>) -> Value {
-        let head = AnswerHead { request_id: "a-b".into(), created: 7, model: "demo".into() };
+        let head = Head::example();
         let mut answer = ChatAnswer::default();
         events.into_iter().for_each(|event| answer.push(event, 2));
         answer.into_json(&head)

@@ -3,6 +3,7 @@
 //!
 //! Fields and ranges: OpenAI's public API description, chat completions.
 
+mod constraint;
 mod messages;
 mod parameters;
 mod tools;
@@ -14,8 +15,9 @@ use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request};
 
 use super::WireError;
 use super::fields::Fields;
+use constraint::constraint;
 use messages::messages;
-use parameters::{choices, features, hints, max_output_tokens, sampling, stream_options};
+use parameters::{choices, effort, features, hints, max_output_tokens, sampling, stream_options, template};
 use tools::{tool_choice, tools};
 
 /// A chat completion request, checked.
@@ -52,11 +54,15 @@ impl ChatBody {
             sampling: sampling(&fields, &mut asked)?,
             max_output_tokens: max_output_tokens(&fields, &mut asked)?,
             choices: choices(&fields, &mut asked)?,
+            constraint: constraint(&fields, &mut asked)?,
+            effort: effort(&fields, &mut asked)?,
+            parallel_tool_calls: fields.boolean("parallel_tool_calls")?.unwrap_or(true),
             stream: fields.boolean("stream")?.unwrap_or(false),
             original: Some(Original { dialect: Dialect::OpenAiChat, body: body.into() }),
             ..Request::new(id, model(&fields)?, messages(&fields, &mut asked)?)
         };
         request.tool_choice = tool_choice(&fields, &request.tools, &mut asked)?;
+        template(&fields, &mut request, &mut asked)?;
         let include_usage = stream_options(&fields, request.stream)?;
         features(&fields, &mut asked)?;
         hints(&fields, &mut asked)?;
@@ -90,6 +96,17 @@ const KNOWN: &[&str] = &[
     "logprobs",
     "top_logprobs",
     "response_format",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "structured_outputs",
+    "repetition_penalty",
+    "min_tokens",
+    "ignore_eos",
+    "continue_final_message",
+    "add_generation_prompt",
+    "chat_template_kwargs",
     "reasoning_effort",
     "verbosity",
     "prediction",

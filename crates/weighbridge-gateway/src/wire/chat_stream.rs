@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use weighbridge_backend::{Event, FinishReason, Usage};
 
-use super::{AnswerHead, usage_json};
+use super::usage_json;
+use crate::surface::Head;
 
 /// The end of a stream.
 const DONE: &[u8] = b"data: [DONE]\n\n";
@@ -27,9 +28,10 @@ pub(crate) struct ChatStream {
 }
 
 impl ChatStream {
-    pub(crate) fn new(head: &AnswerHead, choices: u32, include_usage: bool) -> Self {
+    pub(crate) fn new(head: &Head, choices: u32, include_usage: bool) -> Self {
         let fields = json!({
-            "id": head.id(), "object": "chat.completion.chunk", "created": head.created, "model": head.model,
+            "id": format!("chatcmpl-{}", head.bare_id()), "object": "chat.completion.chunk", "created": head.created,
+            "model": head.backend.as_str(), "service_tier": "default", "system_fingerprint": head.fingerprint,
         })
         .to_string();
         let fields = fields.trim_end_matches('}');
@@ -139,12 +141,8 @@ pub(crate) fn error_event(error: &Value) -> Bytes {
 mod tests {
     use super::*;
 
-    fn head() -> AnswerHead {
-        AnswerHead { request_id: "a-b".into(), created: 7, model: "demo".into() }
-    }
-
     fn stream(include_usage: bool, choices: u32, events: &[Event]) -> Vec<Value> {
-        let mut stream = ChatStream::new(&head(), choices, include_usage);
+        let mut stream = ChatStream::new(&Head::example(), choices, include_usage);
         let mut out = Vec::new();
         events.iter().for_each(|event| stream.write(event, &mut out));
         stream.end(

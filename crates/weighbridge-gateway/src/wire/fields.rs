@@ -18,6 +18,12 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The object as JSON text.
+    pub(super) fn to_json(&self) -> String {
+        // Keys are strings and values JSON already.
+        serde_json::to_string(self.object).unwrap_or_default()
+    }
+
     pub(super) fn path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }

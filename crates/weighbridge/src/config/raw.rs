@@ -61,6 +61,7 @@ pub(super) struct Dispatch {
     pub(super) backoff: Option<Duration>,
     pub(super) longest_wait: Option<Duration>,
     pub(super) first_event: Option<Duration>,
+    pub(super) keep_alive: Option<Duration>,
     pub(super) expected_output_tokens: Option<u64>,
 }
 
@@ -238,6 +239,7 @@ impl Dispatch {
             backoff: table.milliseconds("backoff_ms"),
             longest_wait: table.milliseconds("longest_wait_ms"),
             first_event: table.milliseconds("first_event_timeout_ms"),
+            keep_alive: table.milliseconds("keep_alive_ms"),
             expected_output_tokens: table.integer("expected_output_tokens", 1..1_000_001),
         }
     }

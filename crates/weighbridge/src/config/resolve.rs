@@ -165,6 +165,7 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: Socket
         backoff: dispatch.backoff.unwrap_or(default.backoff),
         longest_wait: dispatch.longest_wait.unwrap_or(default.longest_wait),
         first_event: dispatch.first_event.unwrap_or(default.first_event),
+        keep_alive: dispatch.keep_alive.unwrap_or(default.keep_alive),
         expected_output_tokens: dispatch.expected_output_tokens.unwrap_or(default.expected_output_tokens),
         metrics_need_key: match server.metrics_auth.unwrap_or(MetricsAuth::Loopback) {
             MetricsAuth::Loopback => !loopback,

@@ -73,7 +73,9 @@ fn message(value: &Value, path: &str, asked: &mut Vec<Asked>) -> Result<Message,
         asked.push(Asked { hint: true, ..passed_on(fields.path("name")) });
     }
     message_extras(&fields, asked);
-    Ok(Message { tool_calls, tool_call_id, name, ..Message::new(role, parts) })
+    let reasoning = [fields.get("reasoning_content"), fields.get("reasoning")].into_iter().flatten();
+    let reasoning = reasoning.filter_map(Value::as_str).map(str::to_owned).next();
+    Ok(Message { tool_calls, tool_call_id, name, reasoning, ..Message::new(role, parts) })
 }
 
 /// What clients echo back of an earlier answer is a hint; what we do not know is handed on or refused.
@@ -91,13 +93,21 @@ fn message_extras(fields: &Fields<'_>, asked: &mut Vec<Asked>) {
     }
 }
 
+fn image(fields: &Fields<'_>, path: &str, asked: &mut Vec<Asked>) -> Result<Part, WireError> {
+    let image = fields.object("image_url")?.ok_or_else(|| WireError::missing(&fields.path("image_url")))?;
+    let url = image.required_string("url")?.to_owned();
+    let detail = image.string("detail")?.map(str::to_owned);
+    asked.push(need(path, Capability::ImageInput));
+    Ok(Part::Image { url, detail })
+}
+
 fn part(value: &Value, path: &str, asked: &mut Vec<Asked>) -> Result<Part, WireError> {
     let fields = Fields::of(value, path)?;
     let kind = fields.required_string("type")?;
     let capability = match kind {
         "text" => return Ok(Part::Text(fields.required_string("text")?.to_owned())),
         "refusal" => return Ok(Part::Text(fields.required_string("refusal")?.to_owned())),
-        "image_url" => Some(Capability::ImageInput),
+        "image_url" => return image(&fields, path, asked),
         "input_audio" => Some(Capability::AudioInput),
         "file" => Some(Capability::FileInput),
         _ => None,

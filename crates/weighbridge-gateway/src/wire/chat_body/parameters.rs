@@ -4,11 +4,12 @@
 use std::num::NonZeroU32;
 
 use serde_json::Value;
-use weighbridge_backend::{Asked, Capability, Sampling};
+use weighbridge_backend::{Asked, Capability, Effort, Json, Request, Role, Sampling};
 
 use super::{Fields, WireError, hint, need};
 
 const MAX_STOPS: usize = 16;
+const MAX_BIASES: usize = 1_024;
 
 pub(super) fn sampling(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Sampling, WireError> {
     let mut decimal = |key: &str, low, high, capability| -> Result<Option<f32>, WireError> {
@@ -30,6 +31,7 @@ pub(super) fn sampling(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Sa
         sampling.top_k = u32::try_from(top_k).ok();
         asked.push(need("top_k", Capability::TopK));
     }
+    unusual(fields, &mut sampling, asked)?;
     sampling.seed = fields.integer("seed", i64::MIN, i64::MAX)?;
     if sampling.seed.is_some() {
         asked.push(need("seed", Capability::Seed));
@@ -39,6 +41,97 @@ pub(super) fn sampling(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Sa
         asked.push(need("stop", Capability::Stop));
     }
     Ok(sampling)
+}
+
+/// What OpenAI does not know, or hardly anybody asks for.
+fn unusual(fields: &Fields<'_>, sampling: &mut Sampling, asked: &mut Vec<Asked>) -> Result<(), WireError> {
+    sampling.repetition_penalty = fields.decimal("repetition_penalty", 0.0, 10.0)?;
+    if let Some(penalty) = sampling.repetition_penalty {
+        if penalty <= 0.0 {
+            return Err(WireError::invalid("repetition_penalty", "expected a number above 0"));
+        }
+        asked.push(need("repetition_penalty", Capability::RepetitionPenalty));
+    }
+    sampling.min_tokens = fields.integer("min_tokens", 0, i64::from(u32::MAX))?.and_then(|n| u32::try_from(n).ok());
+    if sampling.min_tokens.is_some_and(|tokens| tokens > 0) {
+        asked.push(need("min_tokens", Capability::MinTokens));
+    }
+    sampling.ignore_eos = fields.boolean("ignore_eos")?.unwrap_or(false);
+    if sampling.ignore_eos {
+        asked.push(need("ignore_eos", Capability::IgnoreEos));
+    }
+    sampling.logit_bias = logit_bias(fields)?;
+    if !sampling.logit_bias.is_empty() {
+        asked.push(need("logit_bias", Capability::LogitBias));
+    }
+    sampling.logprobs = logprobs(fields)?;
+    if sampling.logprobs.is_some() {
+        asked.push(need("logprobs", Capability::Logprobs));
+    }
+    Ok(())
+}
+
+fn logit_bias(fields: &Fields<'_>) -> Result<Vec<(u32, f32)>, WireError> {
+    let Some(biases) = fields.object("logit_bias")? else { return Ok(Vec::new()) };
+    let mut read = Vec::new();
+    for key in biases.keys() {
+        if read.len() == MAX_BIASES {
+            return Err(WireError::invalid("logit_bias", format!("it has more than {MAX_BIASES} tokens")));
+        }
+        let token = key.parse::<u32>().map_err(|_| {
+            WireError::invalid(&biases.path(key), "a key is the number of a token of the model's vocabulary")
+        })?;
+        if let Some(bias) = biases.decimal(key, -100.0, 100.0)? {
+            read.push((token, bias));
+        }
+    }
+    Ok(read)
+}
+
+fn logprobs(fields: &Fields<'_>) -> Result<Option<u32>, WireError> {
+    let wanted = fields.boolean("logprobs")?.unwrap_or(false);
+    let likeliest = fields.integer("top_logprobs", 0, 20)?.and_then(|n| u32::try_from(n).ok());
+    if likeliest.is_some() && !wanted {
+        return Err(WireError::invalid("top_logprobs", "it is only allowed when 'logprobs' is true"));
+    }
+    Ok(wanted.then_some(likeliest.unwrap_or(0)))
+}
+
+/// How much the model is to think.
+pub(super) fn effort(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Option<Effort>, WireError> {
+    let Some(word) = fields.string("reasoning_effort")? else { return Ok(None) };
+    let Some(effort) = Effort::ALL.into_iter().find(|effort| effort.as_str() == word) else {
+        let words = Effort::ALL.map(Effort::as_str).join(", ");
+        return Err(WireError::invalid("reasoning_effort", format!("expected one of {words}")));
+    };
+    asked.push(need("reasoning_effort", Capability::ReasoningEffort));
+    Ok(Some(effort))
+}
+
+/// What concerns the chat template: vLLM's names.
+pub(super) fn template(fields: &Fields<'_>, request: &mut Request, asked: &mut Vec<Asked>) -> Result<(), WireError> {
+    request.continues = fields.boolean("continue_final_message")?.unwrap_or(false);
+    let generation_prompt = fields.boolean("add_generation_prompt")?;
+    if request.continues {
+        if generation_prompt == Some(true) {
+            let why = "'continue_final_message' goes on from the last message, so that none is begun; leave it out or say false";
+            return Err(WireError::invalid("add_generation_prompt", why));
+        }
+        let last = request.messages.last();
+        if !last.is_some_and(|message| message.role == Role::Assistant && message.tool_calls.is_empty()) {
+            let why = "the last message must be the assistant's, and a text";
+            return Err(WireError::invalid("continue_final_message", why));
+        }
+        asked.push(need("continue_final_message", Capability::ContinueFinalMessage));
+    } else if generation_prompt == Some(false) {
+        let why = "an answer begins a message, unless 'continue_final_message' is true";
+        return Err(WireError::invalid("add_generation_prompt", why));
+    }
+    if let Some(arguments) = fields.object("chat_template_kwargs")? {
+        asked.push(need("chat_template_kwargs", Capability::TemplateArguments));
+        request.template_arguments = Some(Json(arguments.to_json().into()));
+    }
+    Ok(())
 }
 
 fn stop(fields: &Fields<'_>) -> Result<Vec<String>, WireError> {
@@ -107,25 +200,6 @@ pub(super) fn stream_options(fields: &Fields<'_>, stream: bool) -> Result<bool, 
 
 /// Parameters that change the answer: a backend that cannot honour one is out.
 pub(super) fn features(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<(), WireError> {
-    if let Some(bias) = fields.object("logit_bias")?
-        && bias.keys().next().is_some()
-    {
-        asked.push(need("logit_bias", Capability::LogitBias));
-    }
-    let logprobs = fields.boolean("logprobs")?.unwrap_or(false);
-    if logprobs {
-        asked.push(need("logprobs", Capability::Logprobs));
-    }
-    if fields.integer("top_logprobs", 0, 20)?.is_some() && !logprobs {
-        return Err(WireError::invalid("top_logprobs", "it is only allowed when 'logprobs' is true"));
-    }
-    if let Some(format) = fields.object("response_format")? {
-        match format.required_string("type")? {
-            "text" => {}
-            "json_object" | "json_schema" => asked.push(need("response_format", Capability::ResponseFormat)),
-            _ => return Err(WireError::invalid("response_format.type", "expected text, json_object or json_schema")),
-        }
-    }
     if fields.array("modalities")?.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
         asked.push(need("modalities", Capability::Modalities));
     }
@@ -137,7 +211,6 @@ pub(super) fn features(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<()
     }
     for (key, capability) in [
         ("audio", Capability::Modalities),
-        ("reasoning_effort", Capability::ReasoningEffort),
         ("verbosity", Capability::Verbosity),
         ("web_search_options", Capability::WebSearch),
         ("moderation", Capability::Moderation),

@@ -1,0 +1,66 @@
+//! The headers that say where a request went.
+
+use axum::response::Response;
+use http::{HeaderName, HeaderValue};
+use weighbridge_backend::NanoUsd;
+
+use crate::account::Account;
+
+/// Headers of an answer.
+pub(crate) struct Heading {
+    fields: Vec<(HeaderName, String)>,
+}
+
+impl Heading {
+    /// Of a request that was turned away before it had a caller.
+    pub(crate) fn of_refused(id: &str) -> Self {
+        Self::new(id, None, None, None, Some(NanoUsd::ZERO))
+    }
+
+    /// Of a request that has come so far, and has cost or will cost so much.
+    pub(crate) fn of_account(account: &Account, cost: NanoUsd) -> Self {
+        let (route, class, backend) = account.whereabouts();
+        let (class, backend) = (class.map(|class| class.as_str()), backend.map(|id| id.as_str()));
+        Self::new(account.request_id(), route, class, backend, Some(cost))
+    }
+
+    /// Of a stream that is opened before it is known who answers: backend and cost come at its end.
+    pub(crate) fn of_waiting(id: &str, route: &str, class: &str) -> Self {
+        Self::new(id, Some(route), Some(class), None, None)
+    }
+
+    fn new(id: &str, route: Option<&str>, class: Option<&str>, backend: Option<&str>, cost: Option<NanoUsd>) -> Self {
+        let word = |word: Option<&str>| word.unwrap_or("none").to_owned();
+        let mut fields = vec![
+            ("x-request-id", id.to_owned()),
+            ("x-weighbridge-decision", id.to_owned()),
+            ("x-weighbridge-route", word(route)),
+            ("x-weighbridge-class", word(class)),
+        ];
+        if let Some(cost) = cost {
+            fields.push(("x-weighbridge-backend", word(backend)));
+            fields.push(("x-weighbridge-cost-usd", cost.to_string()));
+        }
+        Self { fields: fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)).collect() }
+    }
+
+    /// Names the hints that the backend could not use.
+    pub(crate) fn with_unused_hints(mut self, hints: &str) -> Self {
+        if !hints.is_empty() {
+            self.fields.push((HeaderName::from_static("x-weighbridge-unused-hints"), hints.to_owned()));
+        }
+        self
+    }
+
+    pub(crate) fn put_on(self, mut response: Response) -> Response {
+        for (name, value) in self.fields {
+            // Names in the config are not bound to what a header may hold; what does not fit is escaped.
+            let value =
+                HeaderValue::from_str(&value).or_else(|_| HeaderValue::from_str(&value.escape_default().to_string()));
+            if let Ok(value) = value {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}

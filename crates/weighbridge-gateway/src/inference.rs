@@ -1,0 +1,176 @@
+//! A request for an answer, whatever API it came by: the table of contents.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Request as HttpRequest, header};
+use weighbridge_backend::{Failure, NanoUsd, Request};
+use weighbridge_policy::{CallerFacts, Plan};
+
+use crate::account::Account;
+use crate::admission::stopped;
+use crate::body::read_body;
+use crate::dispatch::{Dispatched, Until};
+use crate::gateway::Core;
+use crate::heading::Heading;
+use crate::prepare::{Arrival, Prepared};
+use crate::relay::{Begun, Relay, Waiting, relay};
+use crate::respond::Refusal;
+use crate::surface::{Arriving, Head, Inbound, Surface, Writer};
+
+/// Bodies from this size on are parsed and counted on a thread where that keeps nobody waiting.
+const LARGE_BODY: usize = 64 << 10;
+
+/// The attempts of a plan under way: how they end, with the account that they are kept in.
+pub(crate) type Attempts = BoxFuture<'static, (Account, Result<Dispatched, Failure>)>;
+
+/// Answers a request that came by `surface`.
+pub(crate) async fn serve(gateway: Arc<Core>, surface: &'static dyn Surface, request: HttpRequest<Body>) -> Response {
+    let id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
+    let (parts, body) = request.into_parts();
+    let caller = match gateway.callers.identify(&parts.headers) {
+        Ok(caller) => caller,
+        // No receipt: whoever has no key must not be able to fill the ledger.
+        Err(refusal) => return Heading::of_refused(&id).put_on(surface.refuse(&refusal, &id)),
+    };
+    let (admitted, turned_away) = match gateway.admission.enter() {
+        Ok(admitted) => (Some(admitted), None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    let name = caller.as_ref().map(|caller| Arc::clone(&caller.name));
+    let mut account = Account::open(id, name, gateway.books.clone(), admitted);
+    let planned = match turned_away {
+        Some(refusal) => Err(refusal),
+        None => tokio::select! {
+            planned = gateway.plan_for(surface, parts, body, caller, &mut account) => planned,
+            () = gateway.admission.cut_signal() => Err(Refusal::from(&stopped())),
+        },
+    };
+    match planned {
+        Ok(planned) if planned.request.stream => stream(gateway, surface, planned, account).await,
+        Ok(planned) => whole(gateway, surface, planned, account).await,
+        Err(refusal) => refused(surface, account, &refusal),
+    }
+}
+
+/// A request with its plan, and who writes the answer.
+struct Planned {
+    request: Arc<Request>,
+    writer: Box<dyn Writer>,
+    plan: Plan,
+}
+
+impl Core {
+    async fn plan_for(
+        self: &Arc<Self>,
+        surface: &'static dyn Surface,
+        parts: Parts,
+        body: Body,
+        caller: Option<Arc<CallerFacts>>,
+        account: &mut Account,
+    ) -> Result<Planned, Refusal> {
+        let body = read_body(&parts.headers, body, &self.limits).await?;
+        let (inbound, prepared) = self.read_and_plan(surface, parts.headers, caller, body, account).await?;
+        let Prepared { plan, refusal, .. } = prepared;
+        account.routed(&plan.route, plan.class);
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
+        let Inbound { request, writer } = inbound;
+        Ok(Planned { request: Arc::new(request), writer, plan })
+    }
+
+    /// Reads the body and makes the plan: pure work, in proportion to the body.
+    async fn read_and_plan(
+        self: &Arc<Self>,
+        surface: &'static dyn Surface,
+        headers: HeaderMap,
+        caller: Option<Arc<CallerFacts>>,
+        body: bytes::Bytes,
+        account: &mut Account,
+    ) -> Result<(Inbound, Prepared), Refusal> {
+        let (gateway, id) = (Arc::clone(self), Arc::clone(account.request_id()));
+        let slow = surface.reads_slowly() || body.len() >= LARGE_BODY;
+        let work = move || -> Result<_, Refusal> {
+            let caller = caller.as_deref();
+            let mut inbound = surface.read(&Arriving { id, body: &body })?;
+            let arrival = Arrival { path: surface.path(), headers: &headers, caller };
+            let prepared = gateway.prepare(&arrival, &inbound.request);
+            if let Ok(prepared) = &prepared {
+                inbound.request.standing = prepared.standing.clone();
+            }
+            Ok((inbound, prepared))
+        };
+        let (inbound, prepared) =
+            if slow { tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::internal())?? } else { work()? };
+        account.asked_for(&inbound.request.model, inbound.request.stream);
+        Ok((inbound, prepared?))
+    }
+
+    /// Begins with the plan's attempts, which end early where the gateway runs out of patience.
+    fn attempts(self: &Arc<Self>, plan: Plan, request: Arc<Request>, mut account: Account) -> Attempts {
+        let gateway = Arc::clone(self);
+        let until = if request.stream { Until::FirstEvent } else { Until::Whole };
+        Box::pin(async move {
+            let dispatched = tokio::select! {
+                dispatched = gateway.dispatch(&plan, request, until, &mut account) => dispatched,
+                () = gateway.admission.cut_signal() => Err(stopped()),
+            };
+            (account, dispatched)
+        })
+    }
+}
+
+async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
+    let Planned { request, writer, plan } = planned;
+    let (account, dispatched) = gateway.attempts(plan, Arc::clone(&request), account).await;
+    let dispatched = match dispatched {
+        Ok(dispatched) => dispatched,
+        Err(failure) => return refused(surface, account, &Refusal::from(&failure)),
+    };
+    let bill = account.bill();
+    let hints = dispatched.choice.unused_hints.join(", ");
+    let heading = Heading::of_account(&account, bill.cost).with_unused_hints(&hints);
+    let head = Head::new(&gateway, &request, &dispatched.choice.backend);
+    let body = writer.whole(&head, dispatched.begun, &bill);
+    account.complete();
+    heading.put_on(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// A stream. Its status waits for the first event, and for no longer than a stream may be silent.
+async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
+    let Planned { request, writer, plan } = planned;
+    let heading = Heading::of_waiting(&request.id, &plan.route, plan.class.as_str());
+    let mut attempts = gateway.attempts(plan, Arc::clone(&request), account);
+    let dispatched = tokio::select! {
+        dispatched = &mut attempts => Some(dispatched),
+        () = tokio::time::sleep(gateway.limits.keep_alive) => None,
+    };
+    let relayed = Relay { gateway, request, writer };
+    let (heading, body) = match dispatched {
+        None => (heading, relay(relayed, Begun::Not(Waiting::new(attempts)))),
+        Some((account, Err(failure))) => return refused(surface, account, &Refusal::from(&failure)),
+        Some((account, Ok(dispatched))) => {
+            let hints = dispatched.choice.unused_hints.join(", ");
+            let heading = Heading::of_account(&account, dispatched.estimated_cost()).with_unused_hints(&hints);
+            (heading, relay(relayed, Begun::Now(Box::new((account, dispatched)))))
+        }
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache"),
+        // Tells nginx not to gather the stream.
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    heading.put_on((headers, Body::from_stream(body)).into_response())
+}
+
+fn refused(surface: &dyn Surface, account: Account, refusal: &Refusal) -> Response {
+    let heading = Heading::of_account(&account, NanoUsd::ZERO);
+    let response = surface.refuse(refusal, account.request_id());
+    account.refuse(refusal);
+    heading.put_on(response)
+}

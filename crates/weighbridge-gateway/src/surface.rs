@@ -1,0 +1,112 @@
+//! The APIs that requests come in by. Each reads bodies into requests, and writes events and errors in words of its
+//! own; what lies between is the same for all of them ([`inference`](crate::inference)).
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use weighbridge_backend::{BackendId, Event, NanoUsd, Request, Usage};
+
+use crate::gateway::Core;
+use crate::respond::Refusal;
+
+/// One API.
+pub(crate) trait Surface: Send + Sync {
+    /// Where it is served, as routes match it.
+    fn path(&self) -> &'static str;
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal>;
+
+    /// Whether reading looks things up, so that it must not keep other requests waiting.
+    fn reads_slowly(&self) -> bool {
+        false
+    }
+
+    /// An error as an answer of its own.
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
+        _ = request_id;
+        refusal.clone().into_response()
+    }
+}
+
+/// What there is to read.
+pub(crate) struct Arriving<'a> {
+    pub(crate) id: Arc<str>,
+    pub(crate) body: &'a [u8],
+}
+
+/// A request that was read, and who writes its answer.
+pub(crate) struct Inbound {
+    pub(crate) request: Request,
+    pub(crate) writer: Box<dyn Writer>,
+}
+
+/// Writes one answer: either whole, or as server-sent events from `open` to `end` or `fail`.
+pub(crate) trait Writer: Send {
+    /// The body of a whole answer, JSON.
+    fn whole(self: Box<Self>, head: &Head, events: Vec<Event>, bill: &Bill) -> Vec<u8>;
+
+    /// Begins a stream. It is known now who answers.
+    fn open(&mut self, head: &Head, out: &mut Vec<u8>);
+
+    /// Appends what one event comes to: the path of every token.
+    fn write(&mut self, event: &Event, out: &mut Vec<u8>);
+
+    /// Ends a stream well.
+    fn end(&mut self, bill: &Bill, out: &mut Vec<u8>);
+
+    /// Ends a stream with an error, be it before it was opened.
+    fn fail(&mut self, refusal: &Refusal, out: &mut Vec<u8>);
+
+    /// What keeps proxies from closing a silent stream, which clients ignore.
+    fn keep_alive(&self) -> Bytes {
+        Bytes::from_static(b": keep-alive\n\n")
+    }
+}
+
+/// What is known of an answer when it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    /// The request's id; the answer's is made of it.
+    pub(crate) request_id: Arc<str>,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+    /// The backend that answers.
+    pub(crate) backend: BackendId,
+    /// What its answers depend on beside the request.
+    pub(crate) fingerprint: Option<String>,
+}
+
+impl Head {
+    pub(crate) fn new(gateway: &Core, request: &Request, backend: &BackendId) -> Self {
+        let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            request_id: Arc::clone(&request.id),
+            created: elapsed.map_or(0, |elapsed| elapsed.as_secs()),
+            backend: backend.clone(),
+            fingerprint: gateway.backend(backend).and_then(|found| found.backend.offer().fingerprint.clone()),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn example() -> Self {
+        Self { request_id: "a-b".into(), created: 7, backend: BackendId::new("demo"), fingerprint: None }
+    }
+
+    /// The id without its dashes, as ids of answers have it behind their prefix.
+    pub(crate) fn bare_id(&self) -> String {
+        self.request_id.replace('-', "")
+    }
+}
+
+/// What an answer used and cost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bill {
+    pub(crate) usage: Usage,
+    pub(crate) cost: NanoUsd,
+}
