@@ -26,7 +26,7 @@ async fn a_stream_that_nobody_has_answered_yet_has_its_status_and_what_is_known(
         .send(program.post("/v1/chat/completions").header("content-type", "application/json").body(body.to_string()))
         .await;
     assert_eq!((reply.status, reply.header("x-weighbridge-route")), (200, "main"));
-    assert_eq!((reply.header("x-weighbridge-class"), reply.header("x-weighbridge-backend")), ("public", ""));
+    assert_eq!((reply.header("x-weighbridge-class"), reply.header("x-weighbridge-backend")), ("internal", ""));
     let text = reply.text();
     assert!(text.starts_with(": keep-alive\n\n: keep-alive\n\n"), "{text}");
     assert!(text.contains("\"weighbridge\":{\"backend\":\"up/large\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
