@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod early;
 mod failover;
+mod http2;
 mod life;
 mod pages;
 mod pool;
@@ -14,3 +15,6 @@ mod privacy;
 mod pull;
 mod receipts;
 mod streams;
+mod tls;
+#[cfg(unix)]
+mod unix_socket;

@@ -118,9 +118,14 @@ impl Weighbridge {
         Self::with(config).start().await
     }
 
-    /// Where it listens: `http://127.0.0.1:43817`.
+    /// Where it listens, the first place: `http://127.0.0.1:43817`, `unix:/run/w.sock`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Speaks to it by another client from now on, at `url`.
+    pub fn speaking(self, client: reqwest::Client, url: &str) -> Self {
+        Self { client, url: url.to_owned(), ..self }
     }
 
     /// Its process.
@@ -278,12 +283,14 @@ fn gather(
     });
 }
 
-/// The first `http://HOST:PORT` in a line.
+/// The first `http://HOST:PORT`, `https://HOST:PORT` or `unix:PATH` in a line.
 fn address_in(line: &str) -> Option<String> {
-    let begin = line.find("http://")?;
+    let begin = ["http://", "https://", "unix:/"].iter().filter_map(|scheme| line.find(scheme)).min()?;
     let end = line[begin..].find(|c: char| c.is_whitespace() || c == '"' || c == '\'').unwrap_or(line.len() - begin);
     let url = line[begin..begin + end].trim_end_matches(['/', '.', ',']);
-    url.rsplit_once(':')?.1.parse::<u16>().ok()?;
+    if !url.starts_with("unix:") {
+        url.rsplit_once(':')?.1.parse::<u16>().ok()?;
+    }
     Some(url.to_owned())
 }
 
@@ -295,6 +302,8 @@ mod tests {
     fn an_address_is_found_in_a_line() {
         let found = |line| address_in(line);
         assert_eq!(found("listening on http://127.0.0.1:43817").as_deref(), Some("http://127.0.0.1:43817"));
+        assert_eq!(found("on https://127.0.0.1:8443").as_deref(), Some("https://127.0.0.1:8443"));
+        assert_eq!(found("listening on unix:/run/w.sock").as_deref(), Some("unix:/run/w.sock"));
         assert_eq!(found("at http://[::1]:80/, model demo").as_deref(), Some("http://[::1]:80"));
         assert_eq!(found("curl http://127.0.0.1:80/v1/models"), None);
         assert_eq!(found("see http://example.org for more"), None);

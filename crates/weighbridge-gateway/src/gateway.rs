@@ -43,6 +43,10 @@ pub struct Limits {
     pub connections: usize,
     /// How long the head of a request may take to arrive, and how long a connection may be idle.
     pub head_timeout: Duration,
+    /// The most bytes of such a head; HTTP/1 takes at least 8 KiB.
+    pub head_bytes: usize,
+    /// The most requests under way on one connection of HTTP/2.
+    pub streams: u32,
     /// The most requests inside at once.
     pub in_flight: usize,
     /// How often a backend that failed for a moment is asked again, after the others were.
@@ -74,6 +78,8 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(60),
             connections: 4096,
             head_timeout: Duration::from_secs(60),
+            head_bytes: 64 << 10,
+            streams: 128,
             in_flight: 1024,
             retries: 2,
             backoff: Duration::from_millis(250),

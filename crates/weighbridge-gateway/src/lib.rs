@@ -13,9 +13,11 @@ mod callers;
 mod chat;
 mod connections;
 mod dispatch;
+mod edges;
 mod gateway;
 mod heading;
 mod inference;
+mod listener;
 mod metrics;
 mod model_metrics;
 mod pages;
@@ -25,10 +27,17 @@ mod respond;
 mod server;
 mod standing;
 mod surface;
+mod tls;
+#[cfg(unix)]
+mod unix_socket;
 mod wire;
 mod world;
 
 pub use callers::{CallerKey, Callers, KeyHash};
 pub use gateway::{Gateway, Limits, Options};
+pub use listener::Listener;
 pub use prepare::Explanation;
 pub use server::Drained;
+pub use tls::{Tls, TlsError, TlsFiles};
+#[cfg(unix)]
+pub use unix_socket::UnixSocket;

@@ -145,6 +145,15 @@ impl Refusal {
         )
     }
 
+    /// 431: the head is over its limits.
+    pub(crate) fn head_too_large(headers: usize, bytes: usize) -> Self {
+        let message = format!(
+            "The request has more than {headers} headers, or more than {bytes} bytes of them ([server] max_header_bytes)."
+        );
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, "invalid_request_error", Some("headers_too_large"), message)
+    }
+
     /// 503: nothing can take the request now.
     pub(crate) fn unavailable(code: &'static str, message: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", Some(code), message) }

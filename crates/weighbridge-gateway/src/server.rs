@@ -10,17 +10,22 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header;
-use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tracing::info;
 
-use crate::connections::Connections;
+use crate::connections::{Connections, FromThisMachine};
+use crate::edges::bound_heads;
 use crate::gateway::Core;
+use crate::listener::Listener;
 use crate::respond::Refusal;
 use crate::surface::Surface;
 use crate::{Gateway, admin, chat, inference, pages};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
+
+/// How often the files of certificates are looked at.
+const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +51,10 @@ fn router(core: &Arc<Core>) -> Router {
         .route("/admin/models/{name}/unload", post(admin::unload))
         .fallback(pages::unknown_url)
         .method_not_allowed_fallback(pages::wrong_method)
-        // Outermost: a page of another origin gets nothing at all from an open gateway.
+        // A page of another origin gets nothing at all from an open gateway.
         .layer(from_fn_with_state(Arc::clone(core), only_local_hosts))
+        // Outermost: nobody reads what is too large.
+        .layer(from_fn_with_state(Arc::clone(core), bound_heads))
         .with_state(Arc::clone(core))
 }
 
@@ -58,17 +65,22 @@ fn answers(surface: &'static dyn Surface) -> MethodRouter<Arc<Core>> {
 
 impl Gateway {
     /// Serves until `stop` is ready, then takes no more requests, lets those under way end within `grace`,
-    /// and breaks off the rest, each with a typed error event.
+    /// and breaks off the rest, each with a typed error event. Certificates are read again when their files change.
     pub async fn serve(
         self,
-        listener: TcpListener,
+        listeners: Vec<Listener>,
         stop: impl Future<Output = ()> + Send + 'static,
         grace: Duration,
     ) -> Drained {
         let core = self.0;
-        let mut connections = Connections::new(router(&core), core.limits.connections, core.limits.head_timeout);
-        connections.accept(listener, stop).await;
+        let mut connections = Connections::new(router(&core), &core.limits);
+        let mut watches = JoinSet::new();
+        for tls in listeners.iter().filter_map(Listener::tls) {
+            watches.spawn(tls.clone().watch(CERTIFICATE_CHECK));
+        }
+        connections.accept(&listeners, stop).await;
         core.admission.close();
+        drop(listeners);
         let in_flight = core.admission.inside();
         info!(in_flight, grace_s = grace.as_secs(), "stopping: no new requests are taken");
         let closed = connections.close();
@@ -93,14 +105,21 @@ impl Core {
 }
 
 /// Turns away requests whose `Host` is a name that is not this machine's: through one, a web page can reach
-/// an open gateway on loopback (DNS rebinding).
+/// an open gateway on loopback (DNS rebinding). No web page reaches a Unix socket, so that names there say nothing.
 async fn only_local_hosts(State(gateway): State<Arc<Core>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
-    if gateway.limits.local_host_only && !host.is_none_or(is_local_host) {
+    let over_network = request.extensions().get::<FromThisMachine>().is_none();
+    if gateway.limits.local_host_only && over_network && !hosts(&request).all(is_local_host) {
         let message = "The gateway is open to this machine only, and the Host header names another one. Add [[callers]] to serve others.";
         return Refusal::forbidden("host_not_allowed", message).into_response();
     }
     next.run(request).await
+}
+
+/// What a request names as its host: the header, and the address of HTTP/2 or of a request to a proxy. A name that
+/// is no text is an empty one.
+fn hosts(request: &Request) -> impl Iterator<Item = &str> {
+    let named = request.headers().get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    named.chain(request.uri().authority().map(|authority| authority.as_str()))
 }
 
 fn is_local_host(host: &str) -> bool {

@@ -1,11 +1,12 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType, Tier};
+
+use crate::config::Listen;
 
 /// A self-hosted inference gateway: one OpenAI API in front of models on this machine and hosted ones, each
 /// request routed by rules on privacy, cost and quality.
@@ -68,9 +69,9 @@ pub(crate) struct ServeArguments {
     #[arg(value_name = "MODEL", conflicts_with = "config")]
     pub(crate) paths: Vec<PathBuf>,
 
-    /// Listen on this address instead of the config's; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_listen)]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Listen here instead of where the config says; port 0 takes a free one; may be given again
+    #[arg(long, value_name = "ADDRESS:PORT|unix:PATH", value_parser = parse_listen)]
+    pub(crate) listen: Vec<Listen>,
 }
 
 #[derive(Debug, Args)]
@@ -422,8 +423,9 @@ fn parse_blocks(text: &str) -> Result<QuantizedType, String> {
     if known { text.parse().map_err(|_| expected()) } else { Err(expected()) }
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, &'static str> {
-    crate::config::parse_listen(text).ok_or("expected an address and a port, such as 127.0.0.1:8080")
+fn parse_listen(text: &str) -> Result<Listen, &'static str> {
+    crate::config::parse_listen(text)
+        .ok_or("expected an address and a port, such as 127.0.0.1:8080, or unix: and the absolute path of a socket")
 }
 
 #[cfg(test)]

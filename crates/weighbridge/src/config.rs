@@ -1,29 +1,35 @@
 //! The config file: found, read into [`raw::Config`] where unknown keys are refused, then resolved into
 //! [`Config`], ready to use. All mistakes come back together.
 
+mod edges;
+mod listen;
 mod mistake;
 mod raw;
 mod reader;
 mod resolve;
 mod routes;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, Price};
 use weighbridge_engine::{PoolOptions, PrefixReuse};
-use weighbridge_gateway::{Callers, Limits};
+use weighbridge_gateway::{Callers, Limits, TlsFiles};
 use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 use weighbridge_policy::Route;
 use weighbridge_providers::ProviderOptions;
 
+pub(crate) use listen::{Listen, parse_listen};
 pub(crate) use mistake::Mistakes;
-pub(crate) use resolve::{BUNDLED, parse_listen};
+pub(crate) use resolve::BUNDLED;
 
 /// Everything that a config says, ready to use.
 pub(crate) struct Config {
-    pub(crate) listen: SocketAddr,
+    /// At least one place.
+    pub(crate) listen: Vec<Listen>,
+    /// The rights of the sockets among them.
+    pub(crate) socket_mode: u32,
+    pub(crate) tls: Option<TlsConfig>,
     /// The config says outright that keys are not wanted.
     pub(crate) open_to_all: bool,
     pub(crate) callers: Callers,
@@ -38,6 +44,13 @@ pub(crate) struct Config {
     pub(crate) routes: Vec<Route>,
     /// What is no mistake but worth saying: a key that is not set.
     pub(crate) notes: Vec<String>,
+}
+
+/// The certificate of every TCP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TlsConfig {
+    pub(crate) files: TlsFiles,
+    pub(crate) handshake_timeout: Duration,
 }
 
 /// Where models come from.
@@ -189,21 +202,23 @@ impl Config {
         reader.into_mistakes().map_or(Ok(config), Err)
     }
 
-    /// Listens on another address than the file says, by the same rule on who may be served there.
+    /// Listens elsewhere than the file says, by the same rule on who may be served there.
     ///
     /// # Errors
     /// Where others can reach it and there are no callers.
-    pub(crate) fn listen_on(&mut self, listen: SocketAddr) -> Result<(), String> {
-        let open = matches!(self.callers, Callers::Open) && !self.open_to_all;
-        if open && !listen.ip().is_loopback() {
+    pub(crate) fn listen_on(&mut self, listen: Vec<Listen>) -> Result<(), String> {
+        let without_keys = matches!(self.callers, Callers::Open);
+        let open = without_keys && !self.open_to_all;
+        let reachable = listen.iter().find(|place| !place.is_local());
+        if let (true, Some(place)) = (open, reachable) {
             return Err(format!(
-                "{listen} can be reached from other machines, and there are no callers; add [[callers]] to a config, \
+                "{place} can be reached from other machines, and there are no callers; add [[callers]] to a config, \
                  listen on 127.0.0.1, or say auth = \"none\" in its [server]"
             ));
         }
-        self.listen = listen;
         self.limits.local_host_only = open;
-        self.limits.open_admin = matches!(self.callers, Callers::Open) && listen.ip().is_loopback();
+        self.limits.open_admin = without_keys && reachable.is_none();
+        self.listen = listen;
         Ok(())
     }
 

@@ -15,6 +15,10 @@ pub(crate) fn run(source: &Source) -> Result<(), Failure> {
     for note in &config.notes {
         anstream::eprintln!("\x1b[1;33mnote:\x1b[0m {note}");
     }
+    // The files may be on another machine than this one, as the keys of providers may be.
+    if let Some(Err(failure)) = config.tls.as_ref().map(super::serve::load_certificate) {
+        anstream::eprintln!("\x1b[1;33mnote:\x1b[0m {failure}");
+    }
     let mut table = terminal::table(&["route", "class", "prefer", "backends"]);
     for route in &config.routes {
         let backends: Vec<&str> = route.backends.iter().map(|backend| backend.as_str()).collect();

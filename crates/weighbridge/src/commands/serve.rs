@@ -1,9 +1,9 @@
 //! `weighbridge serve`: builds what the config says, serves it, and ends in order.
 
-use std::net::SocketAddr;
+mod listen;
+
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
 use tracing::info;
 use weighbridge_backend::Backend;
 use weighbridge_engine::Footprint;
@@ -12,8 +12,9 @@ use weighbridge_ledger::Ledger;
 use weighbridge_policy::Route;
 use weighbridge_providers::{Client, HostedModel};
 
+pub(super) use self::listen::load_certificate;
 use crate::cli::ServeArguments;
-use crate::config::{Config, LogOptions, ModelConfig, ProviderConfig, Source};
+use crate::config::{Config, Listen, LogOptions, ModelConfig, ProviderConfig, Source};
 use crate::failure::Failure;
 use crate::terminal::say;
 use crate::{data, local, terminal};
@@ -43,8 +44,8 @@ fn read_config(source: &Source, arguments: &ServeArguments) -> Result<(Config, S
             (config, format!("{} ({})", path.display(), found.as_str()))
         }
     };
-    if let Some(listen) = arguments.listen {
-        config.listen_on(listen).map_err(Failure::usage)?;
+    if !arguments.listen.is_empty() {
+        config.listen_on(arguments.listen.clone()).map_err(Failure::usage)?;
     }
     Ok((config, origin))
 }
@@ -64,8 +65,7 @@ fn stop_on_missing_keys(providers: &[ProviderConfig]) -> Result<(), Failure> {
 
 async fn serve(config: Config, origin: String) -> Result<(), Failure> {
     // The address first: a port that is taken should not wait for a model to be loaded.
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(config.listen, &error))?;
-    let address = listener.local_addr().map_err(Failure::failed)?;
+    let (listeners, urls) = listen::bind(&config).await?;
     let ledger = open_ledger(&config)?;
     let plan = local::plan(&config)?;
     let footprints: Vec<Footprint> = plan.models().map(|(_, footprint)| footprint).collect();
@@ -75,7 +75,7 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
     for provider in &config.providers {
         backends.extend(hosted(provider)?);
     }
-    welcome(&config, &footprints, &origin, address, &ledger);
+    welcome(&config, &footprints, &origin, &urls, &ledger);
     let gateway = Gateway::new(Options {
         routes: config.routes,
         backends,
@@ -85,22 +85,13 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
         ledger: ledger.handle.clone(),
         limits: config.limits,
     });
-    let served = gateway.serve(listener, stop_signal()?, config.grace).await;
+    let served = gateway.serve(listeners, stop_signal()?, config.grace).await;
     pool.stop();
     let closed = ledger.handle.close();
     farewell(served);
     let closed = closed.map_err(|error| Failure::failed(format!("receipts were lost at the end: {error}")))?;
     info!(receipts = closed.written, "stopped");
     Ok(())
-}
-
-fn cannot_listen(listen: SocketAddr, error: &std::io::Error) -> Failure {
-    let what_to_do = match error.kind() {
-        std::io::ErrorKind::AddrInUse => "another program listens there; stop it, or choose another port with --listen",
-        std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose another with --listen",
-        _ => "choose an address of this machine with --listen",
-    };
-    Failure::failed(format!("cannot listen on {listen}: {error}; {what_to_do}"))
 }
 
 struct OpenLedger {
@@ -143,9 +134,10 @@ fn start_log(options: &LogOptions) -> Result<(), Failure> {
 }
 
 /// What a person needs to know, on standard output; the log goes to standard error.
-fn welcome(config: &Config, footprints: &[Footprint], origin: &str, address: SocketAddr, ledger: &OpenLedger) {
-    let url = format!("http://{address}");
-    say!("\x1b[1mWeighbridge {}\x1b[0m listening on \x1b[1;36m{url}\x1b[0m", env!("CARGO_PKG_VERSION"));
+fn welcome(config: &Config, footprints: &[Footprint], origin: &str, urls: &[String], ledger: &OpenLedger) {
+    for url in urls {
+        say!("\x1b[1mWeighbridge {}\x1b[0m listening on \x1b[1;36m{url}\x1b[0m", env!("CARGO_PKG_VERSION"));
+    }
     say!("  config   {origin}");
     say!("  ledger   {}", ledger.path.display());
     for (model, footprint) in config.models.iter().zip(footprints) {
@@ -162,11 +154,11 @@ fn welcome(config: &Config, footprints: &[Footprint], origin: &str, address: Soc
         }
     }
     match &config.callers {
-        Callers::Open if address.ip().is_loopback() => {
-            say!("  callers  open: anyone on this machine, without a key")
+        Callers::Open if config.listen.iter().all(Listen::is_local) => {
+            say!("  callers  open: anyone on this machine who reaches it, without a key")
         }
         Callers::Open => {
-            say!("  callers  \x1b[1;33mopen: anyone who reaches {address}, without a key\x1b[0m")
+            say!("  callers  \x1b[1;33mopen: anyone who reaches {}, without a key\x1b[0m", urls.join(", "))
         }
         Callers::Keys(callers) => say!("  callers  {} with a key each", callers.len()),
     }
@@ -176,7 +168,11 @@ fn welcome(config: &Config, footprints: &[Footprint], origin: &str, address: Soc
     let key = if matches!(config.callers, Callers::Keys(_)) { " -H 'Authorization: Bearer YOUR_KEY'" } else { "" };
     let model = first_name(&config.routes);
     say!("\nTry it:\n");
-    say!("  curl {url}/v1/chat/completions -H 'Content-Type: application/json'{key} \\");
+    let curl = match urls.first() {
+        Some(url) if !url.starts_with("unix:") => url.clone(),
+        url => format!("--unix-socket {} http://localhost", url.map_or("", |url| url.trim_start_matches("unix:"))),
+    };
+    say!("  curl {curl}/v1/chat/completions -H 'Content-Type: application/json'{key} \\");
     say!(
         "    -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Tell me a story about a fox and a lamp.\"}}]}}'\n"
     );

@@ -8,6 +8,7 @@ use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType}
 use weighbridge_policy::{Named, Prefer};
 
 use super::HubConfig;
+use super::edges::Edges;
 use super::reader::{Located, Place, Reader, Table};
 
 pub(super) struct Config {
@@ -25,7 +26,7 @@ pub(super) struct Config {
 
 #[derive(Default)]
 pub(super) struct Server {
-    pub(super) listen: Option<Located<String>>,
+    pub(super) listen: Vec<Located<String>>,
     pub(super) auth: Option<Auth>,
     pub(super) metrics_auth: Option<MetricsAuth>,
     pub(super) max_body_bytes: Option<usize>,
@@ -34,6 +35,7 @@ pub(super) struct Server {
     pub(super) head_timeout: Option<Duration>,
     pub(super) max_in_flight: Option<usize>,
     pub(super) grace: Option<Duration>,
+    pub(super) edges: Edges,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -200,7 +202,7 @@ impl Server {
             _ => None,
         };
         Self {
-            listen: table.text("listen"),
+            listen: table.texts("listen").unwrap_or_default(),
             auth: table.word("auth", &["keys", "none"], auth),
             metrics_auth: table.word("metrics_auth", &["loopback", "keys", "none"], metrics_auth),
             max_body_bytes: table.size("max_body_bytes", 1024..(1 << 30) + 1),
@@ -209,6 +211,7 @@ impl Server {
             head_timeout: table.milliseconds("head_timeout_ms"),
             max_in_flight: table.size("max_in_flight", 1..1_000_001),
             grace: table.milliseconds("grace_ms"),
+            edges: Edges::read(table),
         }
     }
 }

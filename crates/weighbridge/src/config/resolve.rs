@@ -2,7 +2,6 @@
 //! and everything that contradicts something else noted as a mistake.
 
 use std::collections::BTreeSet;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,10 @@ use weighbridge_providers::{ProviderOptions, Secret};
 use super::mistake::nearest;
 use super::raw::{self, Auth, MetricsAuth};
 use super::reader::{Located, Place, Reader};
-use super::{AdapterConfig, Config, HostedConfig, LogOptions, ModelConfig, ModelPath, ProviderConfig, routes};
+use super::{
+    AdapterConfig, Config, HostedConfig, Listen, LogOptions, ModelConfig, ModelPath, ProviderConfig, edges,
+    parse_listen, routes,
+};
 use crate::local;
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -57,24 +59,20 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
         raw.routes.iter().filter_map(|route| Some(route.name.as_ref()?.value.as_str())).collect();
     let callers: Vec<CallerKey> =
         raw.callers.iter().filter_map(|caller| resolve_caller(caller, &route_names, reader)).collect();
-    let listen = resolve_listen(raw.server.listen.as_ref(), reader);
     let auth = raw.server.auth.unwrap_or(Auth::Keys);
-    if auth == Auth::Keys && raw.callers.is_empty() && !listen.ip().is_loopback() {
-        let place = raw.server.listen.as_ref().map(|listen| listen.place.clone()).unwrap_or_default();
-        let help =
-            Some("add [[callers]] with keys, listen on 127.0.0.1, or say auth = \"none\" in [server]".to_owned());
-        reader.mistake(
-            &place,
-            format!("{listen} can be reached from other machines, and there are no [[callers]]"),
-            help,
-        );
-    }
+    let listen = resolve_listen(&raw.server.listen, auth == Auth::Keys && raw.callers.is_empty(), reader);
     let open = auth == Auth::None || raw.callers.is_empty();
+    if let (Some(tls), None) = (&raw.server.edges.tls, listen.iter().find_map(Listen::as_tcp)) {
+        reader.mistake(&tls.place, "a certificate, and no address but sockets to show it at", None);
+    }
+    let limits = resolve_limits(&raw.server, &raw.dispatch, &listen, open);
     Config {
         listen,
+        socket_mode: edges::socket_mode(raw.server.edges.socket_mode.as_ref(), reader),
+        tls: raw.server.edges.tls.as_ref().and_then(|tls| edges::tls(tls, reader)),
         open_to_all: auth == Auth::None,
         callers: if open { Callers::Open } else { Callers::Keys(callers) },
-        limits: resolve_limits(&raw.server, &raw.dispatch, listen, open),
+        limits,
         grace: raw.server.grace.unwrap_or(DEFAULT_GRACE),
         log: LogOptions {
             json: raw.log.json,
@@ -91,13 +89,15 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
 
 /// The config without a file: these models, one route, open on loopback.
 pub(super) fn without_file(models: Vec<ModelConfig>) -> Config {
-    let listen = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let listen = vec![Listen::default_place()];
     let backends: Vec<BackendId> = models.iter().map(|model| BackendId::new(&model.name)).collect();
     Config {
+        limits: resolve_limits(&raw::Server::default(), &raw::Dispatch::default(), &listen, true),
         listen,
+        socket_mode: edges::SOCKET_MODE,
+        tls: None,
         open_to_all: false,
         callers: Callers::Open,
-        limits: resolve_limits(&raw::Server::default(), &raw::Dispatch::default(), listen, true),
         grace: DEFAULT_GRACE,
         log: LogOptions { json: false, filter: "info".to_owned() },
         ledger: None,
@@ -130,36 +130,42 @@ fn refuse_twice<'l>(reader: &Reader<'_>, what: &str, names: impl Iterator<Item =
     }
 }
 
-fn resolve_listen(listen: Option<&Located<String>>, reader: &Reader<'_>) -> SocketAddr {
-    let default = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let Some(listen) = listen else { return default };
-    match parse_listen(&listen.value) {
-        Some(address) => address,
-        None => {
-            let message = format!("expected an address and a port, found \"{}\"", listen.value);
-            reader.mistake(&listen.place, message, Some(format!("such as \"{DEFAULT_LISTEN}\"")));
-            default
+/// Where to listen; nowhere that others reach where there are no keys to want.
+fn resolve_listen(listen: &[Located<String>], keyless: bool, reader: &Reader<'_>) -> Vec<Listen> {
+    let mut places = Vec::new();
+    for listen in listen {
+        let Some(place) = parse_listen(&listen.value) else {
+            let message =
+                format!("expected an address and a port, or the path of a socket, found \"{}\"", listen.value);
+            let help = format!("such as \"{DEFAULT_LISTEN}\" or \"unix:/run/weighbridge/http.sock\"");
+            reader.mistake(&listen.place, message, Some(help));
+            continue;
+        };
+        if keyless && !place.is_local() {
+            let help = "add [[callers]] with keys, listen on 127.0.0.1, or say auth = \"none\" in [server]".to_owned();
+            let message = format!("{place} can be reached from other machines, and there are no [[callers]]");
+            reader.mistake(&listen.place, message, Some(help));
+        }
+        if places.contains(&place) {
+            reader.mistake(&listen.place, format!("{place} stands before already"), None);
+        } else {
+            places.push(place);
         }
     }
+    if places.is_empty() { vec![Listen::default_place()] } else { places }
 }
 
-/// An address and port, or `localhost` and a port. Other names are not looked up: what a name stands for can
-/// change, and with it who can reach the gateway.
-pub(crate) fn parse_listen(text: &str) -> Option<SocketAddr> {
-    if let Some(port) = text.strip_prefix("localhost:") {
-        return ("127.0.0.1", port.parse().ok()?).to_socket_addrs().ok()?.next();
-    }
-    text.parse().ok()
-}
-
-fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: SocketAddr, open: bool) -> Limits {
+fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: &[Listen], open: bool) -> Limits {
     let default = Limits::default();
-    let loopback = listen.ip().is_loopback();
+    let local = listen.iter().all(Listen::is_local);
+    let edges = &server.edges;
     Limits {
         body_bytes: server.max_body_bytes.unwrap_or(default.body_bytes),
         body_timeout: server.body_timeout.unwrap_or(default.body_timeout),
         connections: server.max_connections.unwrap_or(default.connections),
         head_timeout: server.head_timeout.unwrap_or(default.head_timeout),
+        head_bytes: edges.max_header_bytes.unwrap_or(default.head_bytes),
+        streams: edges.max_streams.unwrap_or(default.streams),
         in_flight: server.max_in_flight.unwrap_or(default.in_flight),
         retries: dispatch.retries.map_or(default.retries, |retries| u32::try_from(retries).unwrap_or(u32::MAX)),
         backoff: dispatch.backoff.unwrap_or(default.backoff),
@@ -168,12 +174,12 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: Socket
         keep_alive: dispatch.keep_alive.unwrap_or(default.keep_alive),
         expected_output_tokens: dispatch.expected_output_tokens.unwrap_or(default.expected_output_tokens),
         metrics_need_key: match server.metrics_auth.unwrap_or(MetricsAuth::Loopback) {
-            MetricsAuth::Loopback => !loopback,
+            MetricsAuth::Loopback => !local,
             MetricsAuth::Keys => true,
             MetricsAuth::None => false,
         },
-        local_host_only: open && loopback && server.auth != Some(Auth::None),
-        open_admin: open && loopback,
+        local_host_only: open && local && server.auth != Some(Auth::None),
+        open_admin: open && local,
     }
 }
 

@@ -7,6 +7,8 @@ use weighbridge_models::{KvType, Precision};
 use super::*;
 use crate::local;
 
+mod edges;
+
 fn parse(text: &str) -> Result<Config, Mistakes> {
     let environment = |name: &str| (name == "SET").then(|| "a-key".to_owned());
     Config::parse(Path::new("w.toml"), text, &environment)

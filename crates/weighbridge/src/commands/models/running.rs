@@ -6,7 +6,7 @@ use reqwest::{Method, Url};
 use serde_json::Value;
 
 use crate::cli::GatewayArguments;
-use crate::config::{Config, Source};
+use crate::config::{Config, Listen, Source};
 use crate::failure::Failure;
 use crate::terminal::{self, say};
 
@@ -73,7 +73,12 @@ impl Gateway {
     fn new(source: &Source, arguments: &GatewayArguments) -> Result<Self, Failure> {
         let url = match (&arguments.url, source) {
             (Some(url), _) => url.clone(),
-            (None, Source::File(path, _)) => local_url(&Config::read(path).map_err(Failure::Config)?),
+            (None, Source::File(path, _)) => {
+                let config = Config::read(path).map_err(Failure::Config)?;
+                local_url(&config).ok_or_else(|| {
+                    Failure::usage("this gateway listens on a socket alone; give it an address too, for this command")
+                })?
+            }
             (None, Source::None) => DEFAULT_URL.to_owned(),
         };
         let parsed = Url::parse(&url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -134,14 +139,14 @@ impl Gateway {
     }
 }
 
-/// Where a gateway with this config is reached from this machine.
-fn local_url(config: &Config) -> String {
-    let mut address = config.listen;
+/// Where a gateway with this config is reached from this machine; `None` where it is by a socket alone.
+fn local_url(config: &Config) -> Option<String> {
+    let mut address = config.listen.iter().find_map(Listen::as_tcp)?;
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
         address.set_ip(loopback);
     }
-    format!("http://{address}")
+    Some(format!("{}://{address}", if config.tls.is_some() { "https" } else { "http" }))
 }
 
 fn client(url: &Url) -> Result<reqwest::Client, Failure> {
