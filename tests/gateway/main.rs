@@ -14,6 +14,7 @@ mod pool;
 mod privacy;
 mod pull;
 mod receipts;
+mod request_ids;
 mod streams;
 mod tls;
 #[cfg(unix)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use http::header;
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::connections::{Connections, FromThisMachine};
-use crate::edges::bound_heads;
+use crate::edges::{bound_heads, name_requests};
 use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
@@ -53,8 +53,10 @@ fn router(core: &Arc<Core>) -> Router {
         .method_not_allowed_fallback(pages::wrong_method)
         // A page of another origin gets nothing at all from an open gateway.
         .layer(from_fn_with_state(Arc::clone(core), only_local_hosts))
-        // Outermost: nobody reads what is too large.
+        // Nobody reads what is too large.
         .layer(from_fn_with_state(Arc::clone(core), bound_heads))
+        // Outermost: every answer has an id, also one that comes from a layer.
+        .layer(from_fn(name_requests))
         .with_state(Arc::clone(core))
 }
 
