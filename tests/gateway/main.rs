@@ -6,6 +6,7 @@ mod callers;
 mod cli;
 mod config;
 mod early;
+mod cors;
 mod failover;
 mod http2;
 mod life;

@@ -11,6 +11,7 @@ use weighbridge_policy::{Known, Route};
 use crate::account::Books;
 use crate::admission::Admission;
 use crate::callers::Callers;
+use crate::edges::Cors;
 use crate::metrics::Metrics;
 use crate::world::Experience;
 
@@ -68,6 +69,8 @@ pub struct Limits {
     pub local_host_only: bool,
     /// Whether, where there are no keys, whoever reaches the gateway may load and unload models.
     pub open_admin: bool,
+    /// Which pages of other origins may ask; none where it is missing.
+    pub cors: Option<Cors>,
 }
 
 impl Default for Limits {
@@ -90,6 +93,7 @@ impl Default for Limits {
             metrics_need_key: false,
             local_host_only: false,
             open_admin: false,
+            cors: None,
         }
     }
 }

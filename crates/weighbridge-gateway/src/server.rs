@@ -38,7 +38,7 @@ pub struct Drained {
 
 /// The addresses.
 fn router(core: &Arc<Core>) -> Router {
-    Router::new()
+    let addresses = Router::new()
         .route(chat::Chat.path(), answers(&chat::Chat))
         .route("/v1/models", get(pages::list_models))
         .route("/v1/models/{*id}", get(pages::one_model))
@@ -50,8 +50,14 @@ fn router(core: &Arc<Core>) -> Router {
         .route("/admin/models/{name}/load", post(admin::load))
         .route("/admin/models/{name}/unload", post(admin::unload))
         .fallback(pages::unknown_url)
-        .method_not_allowed_fallback(pages::wrong_method)
-        // A page of another origin gets nothing at all from an open gateway.
+        .method_not_allowed_fallback(pages::wrong_method);
+    // Innermost, and only where pages of other origins were let in.
+    let addresses = match &core.limits.cors {
+        Some(cors) => addresses.layer(cors.layer()),
+        None => addresses,
+    };
+    addresses
+        // A page that comes by a name of its own gets nothing at all from an open gateway.
         .layer(from_fn_with_state(Arc::clone(core), only_local_hosts))
         // Nobody reads what is too large.
         .layer(from_fn_with_state(Arc::clone(core), bound_heads))

@@ -179,6 +179,16 @@ impl<'r, 'a> Table<'r, 'a> {
         }
     }
 
+    /// A list of strings that may not be missing or empty.
+    pub(super) fn required_texts(&self, key: &'static str) -> Vec<Located<String>> {
+        let texts = self.texts(key);
+        if texts.as_ref().is_none_or(Vec::is_empty) && self.table.get(key).is_none_or(|it| it.get_ref().is_array()) {
+            let message = format!("missing key \"{key}\": expected a list of strings");
+            self.reader.mistake(&self.place, message, None);
+        }
+        texts.unwrap_or_default()
+    }
+
     /// A table of strings, whatever its keys.
     pub(super) fn pairs(&self, key: &'static str) -> Vec<(Located<String>, String)> {
         let Some(value) = self.value(key) else { return Vec::new() };

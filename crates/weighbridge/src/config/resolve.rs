@@ -65,7 +65,10 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
     if let (Some(tls), None) = (&raw.server.edges.tls, listen.iter().find_map(Listen::as_tcp)) {
         reader.mistake(&tls.place, "a certificate, and no address but sockets to show it at", None);
     }
-    let limits = resolve_limits(&raw.server, &raw.dispatch, &listen, open);
+    let limits = Limits {
+        cors: raw.server.edges.cors.as_ref().map(|cors| edges::cors(cors, open, reader)),
+        ..resolve_limits(&raw.server, &raw.dispatch, &listen, open)
+    };
     Config {
         listen,
         socket_mode: edges::socket_mode(raw.server.edges.socket_mode.as_ref(), reader),
@@ -180,6 +183,7 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: &[List
         },
         local_host_only: open && local && server.auth != Some(Auth::None),
         open_admin: open && local,
+        cors: None,
     }
 }
 

@@ -64,3 +64,42 @@ fn connections_have_their_bounds() {
         ],
     );
 }
+
+#[test]
+fn pages_that_may_ask_are_named_by_their_origin() {
+    let cors = |text: &str| parse(&format!("[server.cors]\n{text}\n{DEMO}")).ok().and_then(|it| it.limits.cors);
+    assert_eq!(parse(DEMO).ok().map(|config| config.limits.cors), Some(None));
+    let one = cors("allow_origins = \"https://app.example\"").expect("it has no mistakes");
+    assert_eq!(one.origins.map(|origins| origins.len()), Some(1));
+    assert_eq!((one.methods.len(), one.headers, one.max_age.as_secs()), (2, None, 600));
+    let more = "allow_origins = [\"http://localhost:3000\", \"http://[::1]:3000\"]\nallow_headers = [\"X-Team\"]";
+    let more = cors(more).expect("it has no mistakes");
+    assert_eq!((more.origins.map(|it| it.len()), more.headers.map(|it| it.len())), (Some(2), Some(1)));
+    check_mistakes(
+        &format!(
+            "[server.cors]\nallow_origins = [\"app.example\", \"https://App.example\", \"https://a.example/\"]\nallow_methods = [\"G T\"]\nallow_headers = [\"x team\"]\n{DEMO}"
+        ),
+        &[
+            (2, "server.cors.allow_origins[0]", "https://app.example"),
+            (2, "server.cors.allow_origins[1]", "expected an origin"),
+            (2, "server.cors.allow_origins[2]", "without a path"),
+            (3, "server.cors.allow_methods[0]", "expected a method"),
+            (4, "server.cors.allow_headers[0]", "the name of a header"),
+        ],
+    );
+    check_mistakes(&format!("[server.cors]\n{DEMO}"), &[(1, "server.cors", "missing key \"allow_origins\"")]);
+}
+
+#[test]
+fn all_pages_may_ask_only_where_keys_are_wanted() {
+    let any = "allow_origins = [\"*\"]\n";
+    for open in ["", "[server]\nauth = \"none\"\n", "[server]\nlisten = \"unix:/w.sock\"\n"] {
+        let config = format!("{open}[server.cors]\n{any}{DEMO}");
+        let line = 2 + open.lines().count();
+        check_mistakes(&config, &[(line, "server.cors.allow_origins[0]", "no key is wanted")]);
+    }
+    let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let caller = format!("[[callers]]\nname = \"a\"\nkey_sha256 = \"{hash}\"\n");
+    let config = parse(&format!("[server.cors]\n{any}{DEMO}{caller}")).expect("it has no mistakes");
+    assert_eq!(config.limits.cors.map(|cors| cors.origins), Some(None));
+}
