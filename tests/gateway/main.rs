@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod callers;
 mod cli;
+mod compression;
 mod config;
 mod early;
 mod cors;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use weighbridge_backend::{Backend, BackendId, Models};
 use weighbridge_ledger::Ledger;
 use weighbridge_policy::{Known, Route};
@@ -11,7 +12,7 @@ use weighbridge_policy::{Known, Route};
 use crate::account::Books;
 use crate::admission::Admission;
 use crate::callers::Callers;
-use crate::edges::Cors;
+use crate::edges::{COMPRESSED_STREAMS, Compression, Cors};
 use crate::metrics::Metrics;
 use crate::world::Experience;
 
@@ -71,6 +72,8 @@ pub struct Limits {
     pub open_admin: bool,
     /// Which pages of other origins may ask; none where it is missing.
     pub cors: Option<Cors>,
+    /// What of the answers is compressed.
+    pub compression: Compression,
 }
 
 impl Default for Limits {
@@ -94,6 +97,7 @@ impl Default for Limits {
             local_host_only: false,
             open_admin: false,
             cors: None,
+            compression: Compression::default(),
         }
     }
 }
@@ -111,6 +115,8 @@ pub(crate) struct Core {
     providers: Vec<String>,
     pub(crate) callers: Callers,
     pub(crate) limits: Limits,
+    /// Places for streams that are compressed.
+    pub(crate) compressing: Arc<Semaphore>,
     pub(crate) books: Books,
     pub(crate) admission: Admission,
     pub(crate) started: std::time::SystemTime,
@@ -139,6 +145,7 @@ impl Gateway {
             callers,
             admission: Admission::new(limits.in_flight),
             limits,
+            compressing: Arc::new(Semaphore::new(COMPRESSED_STREAMS)),
             books: Books { ledger, metrics: Arc::new(Metrics::new()) },
             started: std::time::SystemTime::now(),
         }))

@@ -34,7 +34,7 @@ mod wire;
 mod world;
 
 pub use callers::{CallerKey, Callers, KeyHash};
-pub use edges::Cors;
+pub use edges::{Compression, Cors};
 pub use gateway::{Gateway, Limits, Options};
 pub use listener::Listener;
 pub use prepare::Explanation;

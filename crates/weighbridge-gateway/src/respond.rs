@@ -128,6 +128,21 @@ impl Refusal {
         Self::invalid("invalid_body", "The request body did not arrive whole.")
     }
 
+    /// 400: the body is not compressed as it says.
+    pub(crate) fn body_garbled(coding: &str) -> Self {
+        Self::invalid(
+            "invalid_body",
+            format!("The request body is no {coding}, as Content-Encoding says, or not whole."),
+        )
+    }
+
+    /// 415: the body is compressed in a way that we do not read.
+    pub(crate) fn unknown_encoding() -> Self {
+        let message = "Unsupported content encoding. A body may be compressed once, as gzip, br or zstd.";
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        Self::new(status, "invalid_request_error", Some("unsupported_content_encoding"), message)
+    }
+
     /// 408: the body took too long.
     pub(crate) fn body_too_slow(limit: Duration) -> Self {
         let message = format!("The request body did not arrive within {} s.", limit.as_secs());

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::connections::{Connections, FromThisMachine};
-use crate::edges::{bound_heads, name_requests};
+use crate::edges::{bound_heads, compress, name_requests};
 use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
@@ -57,6 +57,7 @@ fn router(core: &Arc<Core>) -> Router {
         None => addresses,
     };
     addresses
+        .layer(from_fn_with_state(Arc::clone(core), compress))
         // A page that comes by a name of its own gets nothing at all from an open gateway.
         .layer(from_fn_with_state(Arc::clone(core), only_local_hosts))
         // Nobody reads what is too large.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
-use weighbridge_gateway::{Cors, TlsFiles};
+use weighbridge_gateway::{Compression, Cors, TlsFiles};
 
 use super::TlsConfig;
 use super::reader::{Located, Place, Reader, Table};
@@ -22,6 +22,7 @@ pub(super) struct Edges {
     pub(super) tls: Option<Tls>,
     pub(super) socket_mode: Option<Located<String>>,
     pub(super) cors: Option<RawCors>,
+    pub(super) compression: Option<Compression>,
     pub(super) max_header_bytes: Option<usize>,
     pub(super) max_streams: Option<u32>,
 }
@@ -48,6 +49,12 @@ impl Edges {
             tls: table.table("tls", Tls::read),
             cors: table.table("cors", RawCors::read),
             socket_mode: table.text("socket_mode"),
+            compression: table.word("compression", &["all", "bodies", "none"], |word| match word {
+                "all" => Some(Compression::All),
+                "bodies" => Some(Compression::Bodies),
+                "none" => Some(Compression::None),
+                _ => None,
+            }),
             max_header_bytes: table.size("max_header_bytes", 8192..(1 << 20) + 1),
             max_streams: streams.and_then(|streams| u32::try_from(streams).ok()),
         }

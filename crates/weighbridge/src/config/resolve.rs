@@ -184,6 +184,7 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: &[List
         local_host_only: open && local && server.auth != Some(Auth::None),
         open_admin: open && local,
         cors: None,
+        compression: edges.compression.unwrap_or(default.compression),
     }
 }
 
