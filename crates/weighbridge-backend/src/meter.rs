@@ -36,6 +36,11 @@ impl Meter {
         self.0.completion.fetch_add(tokens, Ordering::Relaxed);
     }
 
+    /// Counts those tokens of the answer that were reasoning, which [`Meter::add_completion`] counts too.
+    pub fn add_reasoning(&self, tokens: u64) {
+        self.0.reasoning.fetch_add(tokens, Ordering::Relaxed);
+    }
+
     /// Replaces the counts, as when a provider states its own.
     pub fn set(&self, usage: Usage) {
         self.0.prompt.store(usage.prompt_tokens, Ordering::Relaxed);
@@ -67,7 +72,14 @@ mod tests {
         meter.clone().add_prompt(7);
         meter.add_cached(5);
         meter.add_completion(2);
-        let expected = Usage { prompt_tokens: 12, cached_tokens: 5, completion_tokens: 2, ..Usage::default() };
+        meter.add_reasoning(1);
+        let expected = Usage {
+            prompt_tokens: 12,
+            cached_tokens: 5,
+            completion_tokens: 2,
+            reasoning_tokens: 1,
+            ..Usage::default()
+        };
         assert_eq!(meter.usage(), expected);
     }
 }

@@ -1,19 +1,23 @@
 //! Text to and from a model, without its weights: a [`Request`](weighbridge_backend::Request) becomes a
 //! [`Conversation`], a [`ChatTemplate`] writes it as the prompt that the model was trained on, and a
-//! [`ToolCallParser`] finds the calls in what the model writes back.
+//! [`AnswerParser`] finds text, thoughts and calls in what the model writes back.
 //!
 //! Everything here is plain computation on text: no async, no clock, no files. Templates come with
 //! checkpoints and conversations with requests, so both are held to bounds and neither can panic.
 
+mod answer;
 mod conversation;
 mod json;
 mod python;
+mod reasoning;
 mod source;
 mod template;
 mod tools;
 mod traced;
 
+pub use answer::{AnswerFormat, AnswerParser};
 pub use conversation::{Conversation, conversation};
+pub use reasoning::{ReasoningFormat, UnknownReasoningFormat};
 pub use template::{ChatTemplate, TemplateError};
-pub use tools::{Piece, ToolCallParser, ToolFormat};
+pub use tools::{CallShape, Faults, Piece, ToolFormat, ToolSchemas, ToolShape, UnknownToolFormat};
 pub use traced::{Markers, Prompt};

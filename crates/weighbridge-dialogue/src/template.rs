@@ -16,7 +16,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value};
 
-use crate::{Conversation, ToolFormat, python, source};
+use crate::{Conversation, ReasoningFormat, ToolFormat, python, source};
 
 /// The only template of an environment.
 const NAME: &str = "chat";
@@ -42,6 +42,7 @@ const MAX_DEPTH: usize = 120;
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     tool_format: Option<ToolFormat>,
+    reasoning_format: Option<ReasoningFormat>,
     takes_tools: bool,
 }
 
@@ -56,6 +57,7 @@ impl ChatTemplate {
             return Err(TemplateError::new(format!("the chat template is longer than {MAX_SOURCE_BYTES} bytes")));
         }
         let (tool_format, takes_tools) = (ToolFormat::of_template(source), source::reads(source, "tools"));
+        let reasoning_format = ReasoningFormat::of_template(source);
         let source = source::rewrite(source).map_err(|(line, what)| TemplateError {
             line: Some(line),
             ..TemplateError::new(format!("cannot read the chat template: {what}"))
@@ -65,7 +67,7 @@ impl ChatTemplate {
             environment.add_global(name.clone(), token.as_str());
         }
         environment.add_template_owned(NAME, source).map_err(TemplateError::compiling)?;
-        Ok(Self { environment: Arc::new(environment), tool_format, takes_tools })
+        Ok(Self { environment: Arc::new(environment), tool_format, reasoning_format, takes_tools })
     }
 
     /// Writes the conversation as the prompt that the model was trained on.
@@ -89,6 +91,11 @@ impl ChatTemplate {
         self.tool_format
     }
 
+    /// How the model that this template belongs to sets its thoughts apart; `None` where the template knows none.
+    pub fn reasoning_format(&self) -> Option<ReasoningFormat> {
+        self.reasoning_format
+    }
+
     /// Whether it reads `tools`, so that announcing them makes a difference.
     pub fn takes_tools(&self) -> bool {
         self.takes_tools
@@ -99,6 +106,7 @@ impl fmt::Debug for ChatTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChatTemplate")
             .field("tool_format", &self.tool_format)
+            .field("reasoning_format", &self.reasoning_format)
             .field("takes_tools", &self.takes_tools)
             .finish_non_exhaustive()
     }

@@ -64,8 +64,9 @@ fn a_template_tells_what_it_knows_of_tools() {
     assert_eq!(knows("{% if tools is defined %}{{ tools | tojson }}{% endif %}"), Ok((true, None)));
     assert_eq!(knows("{% if not tools is defined %}{% set tools = none %}{% endif %}{{ tools }}"), Ok((true, None)));
     assert_eq!(knows("{% set tools = tools or [] %}{{ tools }}"), Ok((true, None)));
-    let xml = "{% for tool in tools %}{{ '<tool_call>\\n<function=' + tool.name }} \"arguments\"{% endfor %}";
-    assert_eq!(knows(xml), Ok((true, None)));
+    let xml =
+        "{% for tool in tools %}{{ '<tool_call>\\n<function=' + tool.name }}<parameter= \"arguments\"{% endfor %}";
+    assert_eq!(knows(xml), Ok((true, Some(ToolFormat::QwenXml))));
 }
 
 #[test]

@@ -14,6 +14,7 @@
 
 mod board;
 mod engine;
+mod formats;
 mod life;
 mod local;
 mod memory;
@@ -36,3 +37,4 @@ pub use local::LocalModel;
 pub use options::{LoadError, ModelOptions, PrefixReuse, UnknownReuse};
 pub use pool::{Footprint, ModelPool, PoolError, PoolModel, PoolOptions, PoolPlan, PooledModel};
 pub use unloaded::UnloadedModel;
+pub use weighbridge_dialogue::{ReasoningFormat, ToolFormat};

@@ -10,11 +10,12 @@ use weighbridge_backend::{
     Answer, Answering, Backend, Capability, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer,
     PromptCount, Request, Standing,
 };
-use weighbridge_dialogue::{ChatTemplate, ToolCallParser};
+use weighbridge_dialogue::ChatTemplate;
 use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
 use crate::board::{Board, Newcomer};
 use crate::engine::{Engine, Message};
+use crate::formats::Formats;
 use crate::life::Life;
 use crate::memory;
 use crate::options::{LoadError, ModelOptions, PrefixReuse};
@@ -43,6 +44,7 @@ pub struct LocalModel {
 struct Desk {
     offer: Offer,
     prompter: Prompter,
+    formats: Formats,
     defaults: GenerationDefaults,
     places: Places,
     prefix_reuse: PrefixReuse,
@@ -117,6 +119,7 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     let engine = Engine::new(decoder, stop_tokens, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
     let desk = Desk {
         offer,
+        formats: Formats::new(options, prompter.template.as_ref(), &prompter.tokenizer),
         prompter,
         defaults: checkpoint.generation_defaults(),
         places: Places::new(plan.max_running.saturating_add(options.max_waiting)),
@@ -237,7 +240,7 @@ impl Desk {
 
     /// Prepares the prompt and hands the request to the engine, one sequence for each of the places.
     fn begin(&self, request: &Request, places: Vec<Place>) -> Result<Answering, Failure> {
-        let prompt = self.prompter.prompt(request)?;
+        let (prompt, thinks) = self.prompter.prompt_and_thought(request, self.formats.reasoning())?;
         let max_tokens = self.prompter.max_tokens(request, prompt.len())?;
         let settings = Settings::new(&request.sampling, &self.defaults);
         let meter = Meter::default();
@@ -248,7 +251,7 @@ impl Desk {
         let commission =
             Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline });
         let sequences = (0..).zip(places).map(|(choice, place)| {
-            let text = self.answer_text(request, choice);
+            let text = self.answer_text(request, choice, thinks);
             Sequence::new(Arc::clone(&commission), choice, place, text)
         });
         self.inbox.send(Message::Answer(sequences.collect())).map_err(|_| self.life.failure())?;
@@ -265,11 +268,10 @@ impl Desk {
         }
     }
 
-    fn answer_text(&self, request: &Request, choice: u32) -> AnswerText {
-        let stop = StopTexts::new(&request.sampling.stop);
-        let calls = self.prompter.tool_format(request);
-        let calls = calls.map(|format| ToolCallParser::new(format, &format!("{}-{choice}", request.id)));
-        AnswerText::new(choice, self.prompter.tokenizer.stream(), stop, calls)
+    fn answer_text(&self, request: &Request, choice: u32, thinks: bool) -> AnswerText {
+        let seed = format!("{}-{choice}", request.id);
+        let (detokenizer, parser) = self.formats.parser(request, thinks, &seed, &self.prompter.tokenizer);
+        AnswerText::new(choice, detokenizer, parser, StopTexts::new(&request.sampling.stop))
     }
 }
 
@@ -287,7 +289,7 @@ fn offer(options: &ModelOptions, context: u32, template: Option<&ChatTemplate>) 
         Can::FrequencyPenalty,
         Can::PresencePenalty,
     ]);
-    if template.is_some_and(|template| template.tool_format().is_some()) {
+    if template.is_some_and(|template| options.tool_format.or_else(|| template.tool_format()).is_some()) {
         capabilities.insert(Can::Tools);
     }
     Offer {

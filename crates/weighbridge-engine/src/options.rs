@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use weighbridge_backend::{BackendId, DataClass, Price};
-use weighbridge_dialogue::TemplateError;
+use weighbridge_dialogue::{ReasoningFormat, TemplateError, ToolFormat};
 use weighbridge_models::{Checkpoint, CheckpointError, Compute};
 
 /// What to load and how to serve it.
@@ -46,6 +46,10 @@ pub struct ModelOptions {
     /// Whether what messages hold may be read as special and added tokens, `<|im_end|>` for example. Without it only
     /// the chat template writes these, so that no message can end its turn and speak as another.
     pub parse_special_tokens: bool,
+    /// How the model writes calls; `None` goes by its chat template.
+    pub tool_format: Option<ToolFormat>,
+    /// How it sets its thoughts apart; `None` goes by its chat template.
+    pub reasoning_format: Option<ReasoningFormat>,
 }
 
 impl ModelOptions {
@@ -68,6 +72,8 @@ impl ModelOptions {
             page_memory: None,
             prefix_reuse: PrefixReuse::default(),
             parse_special_tokens: false,
+            tool_format: None,
+            reasoning_format: None,
         }
     }
 

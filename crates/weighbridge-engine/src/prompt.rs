@@ -1,7 +1,7 @@
 //! From a request to the tokens of its prompt.
 
 use weighbridge_backend::{Failure, FailureKind, Request, ToolChoice};
-use weighbridge_dialogue::{ChatTemplate, Conversation, Markers, Prompt, TemplateError, ToolFormat, conversation};
+use weighbridge_dialogue::{ChatTemplate, Conversation, Markers, Prompt, ReasoningFormat, TemplateError, conversation};
 use weighbridge_models::Tokenizer;
 
 /// Renders and counts prompts for one model.
@@ -35,6 +35,24 @@ impl Prompter {
     /// Where there is no template, where it refuses the conversation, and where the request forces a call,
     /// which takes more than a prompt.
     pub(crate) fn prompt(&self, request: &Request) -> Result<Vec<u32>, Failure> {
+        self.tokens(&self.text(request)?)
+    }
+
+    /// The prompt, and whether it has begun a thought, to be read in this format.
+    ///
+    /// # Errors
+    /// Those of [`Prompter::prompt`].
+    pub(crate) fn prompt_and_thought(
+        &self,
+        request: &Request,
+        format: Option<ReasoningFormat>,
+    ) -> Result<(Vec<u32>, bool), Failure> {
+        let prompt = self.text(request)?;
+        let thinks = format.is_some_and(|format| format.is_begun_by(&prompt));
+        Ok((self.tokens(&prompt)?, thinks))
+    }
+
+    fn text(&self, request: &Request) -> Result<Prompt, Failure> {
         let template = self.template.as_ref().ok_or_else(|| {
             invalid("the checkpoint has no chat template, so that it cannot be asked with messages", "messages")
         })?;
@@ -42,7 +60,11 @@ impl Prompter {
             return Err(invalid("a local model cannot be forced to call a tool; use auto or none", "tool_choice"));
         }
         let prompt = conversation(request, now()).and_then(|conversation| self.render(template, &conversation));
-        let Prompt { text, foreign } = prompt.map_err(refused)?;
+        prompt.map_err(refused)
+    }
+
+    fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Failure> {
+        let Prompt { text, foreign } = prompt;
         if text.len() > self.most_bytes {
             let message = format!(
                 "the prompt has {} bytes, which is far more than the {} tokens of the model's context; shorten it",
@@ -52,8 +74,8 @@ impl Prompter {
             return Err(too_long(message));
         }
         let tokens = match self.markers {
-            Some(_) => self.tokenizer.encode_around(&text, &foreign),
-            None => self.tokenizer.encode(&text),
+            Some(_) => self.tokenizer.encode_around(text, foreign),
+            None => self.tokenizer.encode(text),
         };
         let tokens = tokens.map_err(|error| {
             Failure::new(FailureKind::Internal, format!("the prompt could not be turned into tokens: {error}"))
@@ -96,12 +118,6 @@ impl Prompter {
             return Err(too_long(message));
         }
         Ok(asked.unwrap_or_else(|| u32::try_from(context - prompt_tokens).unwrap_or(u32::MAX)))
-    }
-
-    /// How calls are found in the answers to a request; `None` where none are looked for.
-    pub(crate) fn tool_format(&self, request: &Request) -> Option<ToolFormat> {
-        let looks = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
-        self.template.as_ref().filter(|_| looks)?.tool_format()
     }
 }
 

@@ -54,8 +54,9 @@ impl StopTexts {
         Release { text: std::mem::replace(&mut self.held, kept), stopped: false }
     }
 
-    /// What was held back, when the answer ends by itself.
+    /// What was held back, when the answer ends by itself or goes on with what is no text of it.
     pub(crate) fn finish(&mut self) -> String {
+        self.needles.iter_mut().for_each(|needle| needle.matched = 0);
         std::mem::take(&mut self.held)
     }
 }
@@ -144,6 +145,7 @@ mod tests {
         assert_eq!(watch.push("5 €u").text, "5 ");
         assert_eq!(watch.push("€").text, "€u");
         assert_eq!(watch.finish(), "€");
+        assert_eq!(watch.push("uro €").text, "uro ");
     }
 
     proptest! {

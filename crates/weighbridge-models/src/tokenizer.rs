@@ -209,7 +209,20 @@ impl Tokenizer {
 
     /// Decodes token by token.
     pub fn stream(&self) -> Detokenizer {
-        Detokenizer::new(self.clone())
+        Detokenizer::new(self.clone(), Arc::default())
+    }
+
+    /// Decodes token by token, and writes these special tokens as they stand in a text.
+    pub fn stream_showing(&self, special: Arc<[u32]>) -> Detokenizer {
+        Detokenizer::new(self.clone(), special)
+    }
+
+    /// The special tokens, each with the text that it is written as.
+    pub fn special_tokens(&self) -> Vec<(u32, String)> {
+        let special = self.inner.added.iter().filter(|(_, special)| **special);
+        let mut tokens: Vec<_> = special.filter_map(|(&id, _)| Some((id, self.token(id)?))).collect();
+        tokens.sort_unstable();
+        tokens
     }
 
     /// The id of a token by its name in the vocabulary.

@@ -1,11 +1,15 @@
 //! Decoding token by token.
 
+use std::sync::Arc;
+
 use super::Tokenizer;
 
 /// Turns tokens into text as they come. Holds back the bytes of a character until it is whole.
 #[derive(Debug)]
 pub struct Detokenizer {
     tokenizer: Tokenizer,
+    /// Special tokens that are written out.
+    shown: Arc<[u32]>,
     /// The start of a character: three bytes at most.
     pending: Vec<u8>,
     /// Whether no text has come yet.
@@ -13,13 +17,16 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
-    pub(super) fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, pending: Vec::new(), at_start: true }
+    pub(super) fn new(tokenizer: Tokenizer, shown: Arc<[u32]>) -> Self {
+        Self { tokenizer, shown, pending: Vec::new(), at_start: true }
     }
 
     /// The text that this token completes, if any.
     pub fn push(&mut self, token: u32) -> Option<String> {
-        let bytes = self.tokenizer.bytes(token);
+        let bytes = match self.shown.contains(&token) {
+            true => self.tokenizer.token(token).unwrap_or_default().into_bytes(),
+            false => self.tokenizer.bytes(token),
+        };
         let mut bytes = bytes.as_slice();
         if bytes.is_empty() {
             return None;
@@ -34,8 +41,9 @@ impl Detokenizer {
     }
 
     /// What is left when no more tokens come: U+FFFD for a character that stayed incomplete.
-    pub fn finish(self) -> Option<String> {
-        (!self.pending.is_empty()).then(|| String::from_utf8_lossy(&self.pending).into_owned())
+    pub fn finish(&mut self) -> Option<String> {
+        let rest = std::mem::take(&mut self.pending);
+        (!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned())
     }
 }
 
