@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, Price};
-use weighbridge_engine::{PoolOptions, PrefixReuse};
+use weighbridge_engine::{PoolOptions, PrefixReuse, ReasoningFormat, ToolFormat};
 use weighbridge_gateway::{Callers, Limits, TlsFiles};
 use weighbridge_models::{AdapterMode, Compute, QuantizedType};
 use weighbridge_policy::Route;
@@ -92,6 +92,8 @@ pub(crate) struct ModelConfig {
     pub(crate) page_memory: Option<u64>,
     pub(crate) prefix_reuse: PrefixReuse,
     pub(crate) parse_special_tokens: bool,
+    pub(crate) tool_format: Option<ToolFormat>,
+    pub(crate) reasoning_format: Option<ReasoningFormat>,
     /// Loaded at the start, and never unloaded.
     pub(crate) pinned: bool,
     /// How long after its last request it is unloaded.

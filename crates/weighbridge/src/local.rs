@@ -123,6 +123,8 @@ pub(crate) fn options(model: &ModelConfig, checkpoint: Checkpoint) -> ModelOptio
         page_memory: model.page_memory,
         prefix_reuse: model.prefix_reuse,
         parse_special_tokens: model.parse_special_tokens,
+        tool_format: model.tool_format,
+        reasoning_format: model.reasoning_format,
         ..defaults
     }
 }
@@ -233,6 +235,8 @@ pub(crate) fn unnamed(name: String, path: ModelPath) -> ModelConfig {
         page_memory: None,
         prefix_reuse: PrefixReuse::default(),
         parse_special_tokens: false,
+        tool_format: None,
+        reasoning_format: None,
         pinned: false,
         keep_alive: None,
     }

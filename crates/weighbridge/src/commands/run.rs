@@ -96,15 +96,23 @@ impl Chat {
         let failed = |failure: Attempt| Failure::failed(failure);
         let mut events = self.model.answer(Arc::new(self.request())).await.map_err(failed)?.events;
         let (mut answer, mut out) = (String::new(), std::io::stdout());
+        // Thoughts are told beside the answer, which alone goes on to whatever reads it.
+        let mut thoughts = Thoughts::default();
         while let Some(event) = events.next().await {
-            if let Event::Text { text, .. } = event.map_err(failed)? {
-                // A reader that has gone away wants no more.
-                if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-                    return Ok(());
+            match event.map_err(failed)? {
+                Event::Reasoning { text, .. } => thoughts.tell(&text),
+                Event::Text { text, .. } => {
+                    thoughts.end();
+                    // A reader that has gone away wants no more.
+                    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+                        return Ok(());
+                    }
+                    answer.push_str(&text);
                 }
-                answer.push_str(&text);
+                _ => {}
             }
         }
+        thoughts.end();
         say!();
         self.messages.push(Message::of_text(Role::Assistant, answer));
         Ok(())
@@ -116,6 +124,26 @@ impl Chat {
             max_output_tokens: self.max_tokens,
             stream: true,
             ..Request::new("run", self.model.offer().id.as_str(), self.messages.clone())
+        }
+    }
+}
+
+/// What the model thinks, on the error output.
+#[derive(Default)]
+struct Thoughts {
+    open: bool,
+}
+
+impl Thoughts {
+    fn tell(&mut self, text: &str) {
+        self.open = true;
+        // Who does not read them may have the answer all the same.
+        _ = std::io::stderr().write_all(text.as_bytes());
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.open) {
+            _ = std::io::stderr().write_all(b"\n\n");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weighbridge_backend::{DataClass, NanoUsd, Priority};
-use weighbridge_engine::PrefixReuse;
+use weighbridge_engine::{PrefixReuse, ReasoningFormat, ToolFormat};
 use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
 
@@ -91,6 +91,8 @@ pub(super) struct Model {
     pub(super) page_memory_mib: Option<u64>,
     pub(super) prefix_reuse: Option<PrefixReuse>,
     pub(super) parse_special_tokens: Option<bool>,
+    pub(super) tool_format: Option<ToolFormat>,
+    pub(super) reasoning_format: Option<ReasoningFormat>,
     pub(super) pinned: Option<bool>,
     pub(super) keep_alive: Option<Duration>,
     pub(super) offer: Offer,
@@ -277,6 +279,8 @@ impl Model {
             page_memory_mib: table.integer("page_memory_mib", 1..1_073_741_825),
             prefix_reuse: table.word("prefix_reuse", &PrefixReuse::NAMES, |word| word.parse().ok()),
             parse_special_tokens: table.boolean("parse_special_tokens"),
+            tool_format: table.word("tool_format", ToolFormat::NAMES, |word| word.parse().ok()),
+            reasoning_format: table.word("reasoning_format", ReasoningFormat::NAMES, |word| word.parse().ok()),
             pinned: table.boolean("pinned"),
             keep_alive: table.milliseconds("keep_alive_ms"),
             offer: Offer::read(table),

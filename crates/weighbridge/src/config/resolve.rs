@@ -220,6 +220,8 @@ fn resolve_model(model: &raw::Model, engine: &raw::Engine, reader: &Reader<'_>) 
         page_memory: model.page_memory_mib.map(|mib| mib << 20),
         prefix_reuse: model.prefix_reuse.unwrap_or_default(),
         parse_special_tokens: model.parse_special_tokens.unwrap_or(false),
+        tool_format: model.tool_format,
+        reasoning_format: model.reasoning_format,
         pinned: model.pinned.unwrap_or(false),
         keep_alive: model.keep_alive.or(engine.keep_alive),
     })

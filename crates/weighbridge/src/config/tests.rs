@@ -145,6 +145,26 @@ fn weights_are_quantised_and_adapted_as_the_config_says() {
 }
 
 #[test]
+fn a_model_is_read_in_the_formats_that_the_config_names() {
+    let formats = |more: &str| {
+        let model = parse(&format!("{DEMO}{more}")).ok().and_then(|mut config| config.models.pop());
+        model.map(|model| (model.tool_format, model.reasoning_format))
+    };
+    assert_eq!(formats(""), Some((None, None)));
+    assert_eq!(
+        formats("tool_format = \"qwen_xml\"\nreasoning_format = \"think\"\n"),
+        Some((Some(ToolFormat::QwenXml), Some(ReasoningFormat::Think)))
+    );
+    check_mistakes(
+        &format!("{DEMO}tool_format = \"hermse\"\nreasoning_format = \"loud\"\n"),
+        &[
+            (4, "models[0].tool_format", "did you mean \"hermes\"?"),
+            (5, "models[0].reasoning_format", "expected one of \"think\", \"granite\""),
+        ],
+    );
+}
+
+#[test]
 fn what_is_not_toml_says_where() {
     check_mistakes("[server\n", &[(1, "", "not valid TOML")]);
 }
