@@ -8,6 +8,7 @@ mod compression;
 mod config;
 mod cors;
 mod early;
+mod deadlines;
 mod failover;
 mod http2;
 mod life;

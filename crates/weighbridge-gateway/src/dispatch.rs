@@ -15,6 +15,7 @@ use weighbridge_backend::{Answering, Event, Events, Failure, FailureKind, NanoUs
 use weighbridge_policy::{Choice, FirstToken, Plan};
 
 use crate::account::Account;
+use crate::deadline::within;
 use crate::gateway::Core;
 
 /// A backend that answers.
@@ -64,15 +65,20 @@ impl Core {
         let deadline = Instant::now() + self.limits.first_event;
         let mut last = Failure::new(FailureKind::Internal, "the plan holds no attempt");
         while let Some(turn) = turns.pop_front() {
+            let wanted = request.standing.deadline;
             if let Some(at) = turn.not_before {
-                sleep_until(at).await;
+                sleep_until(wanted.map_or(at, |wanted| at.min(wanted.into()))).await;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             // A whole answer takes as long as it takes; its backend bounds it.
             let left = if until == Until::Whole { Duration::MAX } else { left };
             let attempt = timeout(left, self.attempt(turn.choice, Arc::clone(&request), until, account));
-            let failure = match attempt.await.unwrap_or_else(|_| Err(self.out_of_time())) {
-                Ok((begun, rest)) => return Ok(Dispatched { choice: turn.choice.clone(), begun, rest }),
+            let attempt = within(wanted, async { attempt.await.unwrap_or_else(|_| Err(self.out_of_time())) });
+            let failure = match attempt.await {
+                Ok((begun, rest)) => {
+                    let rest = crate::deadline::until(wanted, rest);
+                    return Ok(Dispatched { choice: turn.choice.clone(), begun, rest });
+                }
                 Err(failure) => failure,
             };
             account.attempt_failed(failure.kind);

@@ -61,6 +61,8 @@ pub struct Limits {
     pub first_event: Duration,
     /// How long a stream may be silent before a comment is sent, and how long its status waits for the first event.
     pub keep_alive: Duration,
+    /// How long an answer may take from when its request was read, whoever makes it; a header may ask for less.
+    pub request_timeout: Option<Duration>,
     /// How many tokens an answer is expected to have where the caller sets no bound.
     pub expected_output_tokens: u64,
     /// Whether `/metrics` wants a key where `/v1` does.
@@ -92,6 +94,7 @@ impl Default for Limits {
             longest_wait: Duration::from_secs(5),
             first_event: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
+            request_timeout: None,
             expected_output_tokens: 256,
             metrics_need_key: false,
             local_host_only: false,

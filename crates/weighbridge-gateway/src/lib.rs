@@ -12,6 +12,7 @@ mod body;
 mod callers;
 mod chat;
 mod connections;
+mod deadline;
 mod dispatch;
 mod edges;
 mod gateway;

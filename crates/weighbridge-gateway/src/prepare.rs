@@ -52,7 +52,7 @@ impl Core {
             choices: request.choices.get(),
         };
         let route = find_route(&self.routes, self.known(), &asking).map_err(|none| no_route(&none, request))?;
-        let standing = standing(arrival, class_of(route, &asking))?;
+        let standing = standing(arrival, class_of(route, &asking), self.limits.request_timeout)?;
         let mut uncounted = None;
         let facts = route.backends.iter().filter_map(|id| self.facts(id, request, &standing, &mut uncounted));
         let facts: Vec<_> = facts.collect();

@@ -14,16 +14,22 @@ const PRIORITY_HEADER: &str = "x-weighbridge-priority";
 /// The header that says for how long an answer is wanted.
 const DEADLINE_HEADER: &str = "x-weighbridge-deadline-ms";
 
-/// The standing of a request of this class.
+/// The standing of a request of this class, whose answer is wanted for at most `longest`.
 ///
 /// # Errors
 /// When a header cannot be read.
-pub(crate) fn standing(arrival: &Arrival<'_>, class: DataClass) -> Result<Standing, Refusal> {
+pub(crate) fn standing(
+    arrival: &Arrival<'_>,
+    class: DataClass,
+    longest: Option<Duration>,
+) -> Result<Standing, Refusal> {
+    // One beyond the end of time is none.
+    let longest = longest.and_then(|longest| Instant::now().checked_add(longest));
     Ok(Standing {
         caller: arrival.caller.map(|caller| Arc::clone(&caller.name)),
         class,
         priority: priority(arrival)?,
-        deadline: deadline(arrival.headers)?,
+        deadline: deadline(arrival.headers)?.into_iter().chain(longest).min(),
     })
 }
 
@@ -42,7 +48,6 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
     let Some(value) = headers.get(DEADLINE_HEADER) else { return Ok(None) };
     let millis = value.to_str().ok().and_then(|word| word.trim().parse().ok()).filter(|&millis: &u64| millis > 0);
     let bad = || Refusal::bad_header(DEADLINE_HEADER, "expected milliseconds, a whole number above 0");
-    // One beyond the end of time is none.
     Ok(Instant::now().checked_add(Duration::from_millis(millis.ok_or_else(bad)?)))
 }
 
@@ -56,7 +61,7 @@ mod tests {
     fn of(name: &'static str, value: &'static str) -> Result<Standing, u16> {
         let headers = [(http::HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect();
         let arrival = Arrival { path: "/", headers: &headers, caller: None };
-        standing(&arrival, DataClass::Internal).map_err(|refusal| refusal.status())
+        standing(&arrival, DataClass::Internal, None).map_err(|refusal| refusal.status())
     }
 
     #[test]
@@ -90,9 +95,27 @@ mod tests {
             let mut map = HeaderMap::new();
             headers.iter().for_each(|value| _ = map.append(PRIORITY_HEADER, HeaderValue::from_static(value)));
             let arrival = Arrival { path: "/", headers: &map, caller: Some(&caller) };
-            let found = standing(&arrival, DataClass::Internal).map(|standing| standing.priority);
+            let found = standing(&arrival, DataClass::Internal, None).map(|standing| standing.priority);
             assert_eq!(found, Ok(expected), "{own:?} {headers:?}");
         }
+    }
+
+    #[test]
+    fn the_sooner_of_two_deadlines_counts() {
+        let left = |header: Option<&'static str>, longest: Option<u64>| {
+            let name = http::HeaderName::from_static(DEADLINE_HEADER);
+            let headers = header.map(|value| (name, HeaderValue::from_static(value))).into_iter().collect();
+            let arrival = Arrival { path: "/", headers: &headers, caller: None };
+            let standing = standing(&arrival, DataClass::Internal, longest.map(Duration::from_secs));
+            let deadline = standing.expect("the headers can be read").deadline;
+            deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64().ceil() as u64)
+        };
+        assert_eq!(left(None, None), None);
+        assert_eq!(left(Some("5000"), None), Some(5));
+        assert_eq!(left(None, Some(9)), Some(9));
+        assert_eq!(left(Some("5000"), Some(9)), Some(5));
+        assert_eq!(left(Some("20000"), Some(9)), Some(9));
+        assert_eq!(left(None, Some(u64::MAX)), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) struct Edges {
     pub(super) socket_mode: Option<Located<String>>,
     pub(super) cors: Option<RawCors>,
     pub(super) compression: Option<Compression>,
+    pub(super) request_timeout: Option<Duration>,
     pub(super) max_header_bytes: Option<usize>,
     pub(super) max_streams: Option<u32>,
 }
@@ -55,6 +56,7 @@ impl Edges {
                 "none" => Some(Compression::None),
                 _ => None,
             }),
+            request_timeout: table.milliseconds("request_timeout_ms"),
             max_header_bytes: table.size("max_header_bytes", 8192..(1 << 20) + 1),
             max_streams: streams.and_then(|streams| u32::try_from(streams).ok()),
         }

@@ -173,6 +173,7 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: &[List
         retries: dispatch.retries.map_or(default.retries, |retries| u32::try_from(retries).unwrap_or(u32::MAX)),
         backoff: dispatch.backoff.unwrap_or(default.backoff),
         longest_wait: dispatch.longest_wait.unwrap_or(default.longest_wait),
+        request_timeout: edges.request_timeout,
         first_event: dispatch.first_event.unwrap_or(default.first_event),
         keep_alive: dispatch.keep_alive.unwrap_or(default.keep_alive),
         expected_output_tokens: dispatch.expected_output_tokens.unwrap_or(default.expected_output_tokens),
