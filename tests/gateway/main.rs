@@ -11,6 +11,7 @@ mod early;
 mod deadlines;
 mod failover;
 mod http2;
+mod idempotency;
 mod life;
 mod pages;
 mod pool;

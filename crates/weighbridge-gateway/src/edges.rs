@@ -7,6 +7,7 @@ mod decoder;
 mod encoder;
 mod heads;
 mod ids;
+mod repeats;
 
 pub(crate) use self::coding::Coding;
 pub use self::compress::Compression;
@@ -15,3 +16,4 @@ pub use self::cors::Cors;
 pub(crate) use self::decoder::{Undecoded, decode};
 pub(crate) use self::heads::bound_heads;
 pub(crate) use self::ids::name_requests;
+pub(crate) use self::repeats::{Repeats, answer_repeats};

@@ -12,7 +12,7 @@ use weighbridge_policy::{Known, Route};
 use crate::account::Books;
 use crate::admission::Admission;
 use crate::callers::Callers;
-use crate::edges::{COMPRESSED_STREAMS, Compression, Cors};
+use crate::edges::{COMPRESSED_STREAMS, Compression, Cors, Repeats};
 use crate::metrics::Metrics;
 use crate::world::Experience;
 
@@ -63,6 +63,10 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// How long an answer may take from when its request was read, whoever makes it; a header may ask for less.
     pub request_timeout: Option<Duration>,
+    /// How long an answer is kept for who asks again with its `Idempotency-Key`.
+    pub repeat_window: Duration,
+    /// The most bytes of all answers that are kept so, in memory; one takes a sixteenth at most.
+    pub repeat_bytes: usize,
     /// How many tokens an answer is expected to have where the caller sets no bound.
     pub expected_output_tokens: u64,
     /// Whether `/metrics` wants a key where `/v1` does.
@@ -95,6 +99,8 @@ impl Default for Limits {
             first_event: Duration::from_secs(600),
             keep_alive: Duration::from_secs(15),
             request_timeout: None,
+            repeat_window: Duration::from_secs(24 * 3600),
+            repeat_bytes: 64 << 20,
             expected_output_tokens: 256,
             metrics_need_key: false,
             local_host_only: false,
@@ -120,6 +126,8 @@ pub(crate) struct Core {
     pub(crate) limits: Limits,
     /// Places for streams that are compressed.
     pub(crate) compressing: Arc<Semaphore>,
+    /// Answers that are kept for who asks again.
+    pub(crate) repeats: Repeats,
     pub(crate) books: Books,
     pub(crate) admission: Admission,
     pub(crate) started: std::time::SystemTime,
@@ -147,6 +155,7 @@ impl Gateway {
             providers,
             callers,
             admission: Admission::new(limits.in_flight),
+            repeats: Repeats::new(limits.repeat_window, limits.repeat_bytes),
             limits,
             compressing: Arc::new(Semaphore::new(COMPRESSED_STREAMS)),
             books: Books { ledger, metrics: Arc::new(Metrics::new()) },

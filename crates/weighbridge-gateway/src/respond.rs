@@ -143,6 +143,21 @@ impl Refusal {
         Self::new(status, "invalid_request_error", Some("unsupported_content_encoding"), message)
     }
 
+    /// 422: the idempotency key is that of another request.
+    pub(crate) fn key_used_otherwise() -> Self {
+        let message = "This Idempotency-Key came with another request before: another body or class. Make a new key for each request.";
+        let status = StatusCode::UNPROCESSABLE_ENTITY;
+        Self::new(status, "invalid_request_error", Some("idempotency_key_reused"), message)
+    }
+
+    /// 409: the first request with this idempotency key is under way, and there is no place to wait for it.
+    pub(crate) fn still_underway() -> Self {
+        let message =
+            "The first request with this Idempotency-Key is still under way, and too many wait for such already.";
+        let refusal = Self::conflict("idempotency_in_progress", message);
+        Self { retry_after: Some(Duration::from_secs(1)), ..refusal }
+    }
+
     /// 408: the body took too long.
     pub(crate) fn body_too_slow(limit: Duration) -> Self {
         let message = format!("The request body did not arrive within {} s.", limit.as_secs());

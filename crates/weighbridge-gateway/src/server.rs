@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::connections::{Connections, FromThisMachine};
-use crate::edges::{bound_heads, compress, name_requests};
+use crate::edges::{answer_repeats, bound_heads, compress, name_requests};
 use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
@@ -50,8 +50,10 @@ fn router(core: &Arc<Core>) -> Router {
         .route("/admin/models/{name}/load", post(admin::load))
         .route("/admin/models/{name}/unload", post(admin::unload))
         .fallback(pages::unknown_url)
-        .method_not_allowed_fallback(pages::wrong_method);
-    // Innermost, and only where pages of other origins were let in.
+        .method_not_allowed_fallback(pages::wrong_method)
+        // Innermost: what is kept is what a handler said, before it is compressed for one of its readers.
+        .layer(from_fn_with_state(Arc::clone(core), answer_repeats));
+    // Only where pages of other origins were let in.
     let addresses = match &core.limits.cors {
         Some(cors) => addresses.layer(cors.layer()),
         None => addresses,

@@ -24,6 +24,8 @@ pub(super) struct Edges {
     pub(super) cors: Option<RawCors>,
     pub(super) compression: Option<Compression>,
     pub(super) request_timeout: Option<Duration>,
+    pub(super) repeat_window: Option<Duration>,
+    pub(super) repeat_bytes: Option<usize>,
     pub(super) max_header_bytes: Option<usize>,
     pub(super) max_streams: Option<u32>,
 }
@@ -57,6 +59,8 @@ impl Edges {
                 _ => None,
             }),
             request_timeout: table.milliseconds("request_timeout_ms"),
+            repeat_window: table.milliseconds("idempotency_window_ms"),
+            repeat_bytes: table.size("idempotency_max_bytes", 0..(1 << 36) + 1),
             max_header_bytes: table.size("max_header_bytes", 8192..(1 << 20) + 1),
             max_streams: streams.and_then(|streams| u32::try_from(streams).ok()),
         }

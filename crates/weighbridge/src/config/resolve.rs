@@ -174,6 +174,8 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: &[List
         backoff: dispatch.backoff.unwrap_or(default.backoff),
         longest_wait: dispatch.longest_wait.unwrap_or(default.longest_wait),
         request_timeout: edges.request_timeout,
+        repeat_window: edges.repeat_window.unwrap_or(default.repeat_window),
+        repeat_bytes: edges.repeat_bytes.unwrap_or(default.repeat_bytes),
         first_event: dispatch.first_event.unwrap_or(default.first_event),
         keep_alive: dispatch.keep_alive.unwrap_or(default.keep_alive),
         expected_output_tokens: dispatch.expected_output_tokens.unwrap_or(default.expected_output_tokens),

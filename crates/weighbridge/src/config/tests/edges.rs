@@ -103,3 +103,22 @@ fn all_pages_may_ask_only_where_keys_are_wanted() {
     let config = parse(&format!("[server.cors]\n{any}{DEMO}{caller}")).expect("it has no mistakes");
     assert_eq!(config.limits.cors.map(|cors| cors.origins), Some(None));
 }
+
+#[test]
+fn answers_are_bounded_compressed_and_kept_as_the_config_says() {
+    let plain = parse(DEMO).expect("it has no mistakes").limits;
+    assert_eq!((plain.compression, plain.request_timeout), (weighbridge_gateway::Compression::All, None));
+    assert_eq!((plain.repeat_window.as_secs(), plain.repeat_bytes), (86_400, 64 << 20));
+    let server = "[server]\ncompression = \"bodies\"\nrequest_timeout_ms = 5\nidempotency_window_ms = 7\nidempotency_max_bytes = 9\n";
+    let limits = parse(&format!("{server}{DEMO}")).expect("it has no mistakes").limits;
+    assert_eq!(limits.compression, weighbridge_gateway::Compression::Bodies);
+    assert_eq!(limits.request_timeout.map(|time| time.as_millis()), Some(5));
+    assert_eq!((limits.repeat_window.as_millis(), limits.repeat_bytes), (7, 9));
+    check_mistakes(
+        &format!("[server]\ncompression = \"gzip\"\nidempotency_window = 1\n{DEMO}"),
+        &[
+            (2, "server.compression", "one of \"all\", \"bodies\", \"none\""),
+            (3, "server.idempotency_window", "did you mean \"idempotency_window_ms\"?"),
+        ],
+    );
+}
