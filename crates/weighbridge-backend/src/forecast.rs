@@ -32,6 +32,8 @@ pub struct TokenTime {
 pub struct Computation {
     /// Its pages of keys and values; `None` where each sequence has a cache of its own.
     pub pages: Option<PageCounts>,
+    /// Those of its layers with windows, where it has such layers; the other ones are then of the other layers.
+    pub windowed_pages: Option<PageCounts>,
     /// What each token takes of the machine.
     pub token_time: TokenTime,
     /// Steps that were computed.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use weighbridge_backend::{Computation, PageCounts, Priority, TokenTime};
 
-use crate::pages::Realm;
+use crate::pages::{Realm, WindowedCounts};
 use crate::prefixes::Prefixes;
 use crate::scheduler::{Caller, Pending, Scheduler, Speed, Totals};
 
@@ -35,6 +35,7 @@ struct Posted {
     step: (usize, usize),
     speed: Speed,
     pages: PageCounts,
+    windowed: Option<WindowedCounts>,
     totals: Totals,
 }
 
@@ -47,6 +48,8 @@ pub(crate) struct Newcomer<'a> {
     pub(crate) tokens: usize,
     /// Pages that they take.
     pub(crate) pages: usize,
+    /// Pages of the whole prompt.
+    pub(crate) all_pages: usize,
 }
 
 impl Board {
@@ -68,6 +71,7 @@ impl Board {
         (posted.step, posted.speed) = (scheduler.under_way(), scheduler.speed());
         let used = pages.capacity() - pages.available();
         posted.pages = PageCounts { capacity: pages.capacity(), used, cached: pages.cached() };
+        posted.windowed = pages.windowed();
         posted.totals = scheduler.totals();
     }
 
@@ -93,6 +97,11 @@ impl Board {
         let Totals { steps, prefix_hit_tokens, preemptions } = posted.totals;
         Computation {
             pages: self.has_pages.then_some(posted.pages),
+            windowed_pages: posted.windowed.map(|WindowedCounts { capacity, used, cached, .. }| PageCounts {
+                capacity,
+                used,
+                cached,
+            }),
             token_time: posted.token_time(),
             steps,
             prefix_hit_tokens,

@@ -9,10 +9,13 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
 use weighbridge_backend::{Failure, FailureKind};
-use weighbridge_models::{ComputeError, Decoder, LentPage};
+use weighbridge_models::{ComputeError, Decoder, LentPage, PageGroup};
 
 use crate::board::Board;
 use crate::life::{EndOfLife, Life, shutting_down};
+use crate::pages::Table;
+#[cfg(test)]
+use crate::pages::WindowedCounts;
 use crate::sampler::Sampler;
 use crate::scheduler::{Scheduler, SequenceId, Work};
 use crate::sequence::{Means, Progress, Sequence};
@@ -37,6 +40,8 @@ pub(crate) struct Engine {
     followers: HashMap<SequenceId, Vec<Sequence>>,
     /// The decoder's page for each of the scheduler's, where it computes on pages.
     lent: Vec<LentPage>,
+    /// The same of the layers with windows.
+    lent_windowed: Vec<LentPage>,
     /// What the current step computes; kept for its memory.
     batch: Vec<Work>,
     next_id: u64,
@@ -63,6 +68,7 @@ impl Engine {
             sequences: HashMap::new(),
             followers: HashMap::new(),
             lent: Vec::new(),
+            lent_windowed: Vec::new(),
             batch: Vec::new(),
             next_id: 0,
             board,
@@ -87,6 +93,12 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn free_pages(&self) -> usize {
         self.scheduler.pages().available()
+    }
+
+    /// What becomes of the pages of layers with windows.
+    #[cfg(test)]
+    pub(crate) fn windowed(&self) -> WindowedCounts {
+        self.scheduler.pages().windowed().unwrap_or_default()
     }
 
     /// What the decoder keeps of the tokens of a page.
@@ -159,9 +171,13 @@ impl Engine {
 
     /// Takes pages from the decoder for those that the scheduler has begun to use.
     fn borrow_pages(&mut self) {
-        let missing = self.scheduler.pages().made().saturating_sub(self.lent.len());
-        let decoder = &self.decoder;
-        self.lent.extend((0..missing).map_while(|_| decoder.take_page()));
+        let Self { decoder, scheduler, lent, lent_windowed, .. } = self;
+        let take = |lent: &mut Vec<LentPage>, made: usize, group| {
+            let missing = made.saturating_sub(lent.len());
+            lent.extend((0..missing).map_while(|_| decoder.take_page(group)));
+        };
+        take(lent, scheduler.pages().made(), PageGroup::Full);
+        take(lent_windowed, scheduler.pages().windowed_made(), PageGroup::Windowed);
     }
 
     /// Frees what belongs to requests whose reader has gone, or that have failed in another answer, and fails those
@@ -196,10 +212,13 @@ impl Engine {
         if asking.is_empty() {
             return;
         }
-        let Self { decoder, scheduler, lent, .. } = &*self;
+        let Self { decoder, scheduler, lent, lent_windowed, .. } = &*self;
         let steps = asking.iter_mut().map(|(work, sequence)| {
-            let pages = scheduler.table(work.id).iter().filter_map(|page| lent.get(page.0 as usize).copied());
-            sequence.ask(*work, scheduler.tokens(*work), pages, decoder)
+            let table = scheduler.table(work.id);
+            let full = table.into_iter().flat_map(Table::full).filter_map(|page| lent.get(page.0 as usize).copied());
+            let windowed = table.into_iter().flat_map(Table::windowed);
+            let windowed = windowed.map(|page| page.and_then(|page| lent_windowed.get(page.0 as usize).copied()));
+            sequence.ask(*work, scheduler.tokens(*work), (full, windowed), decoder)
         });
         let mut steps: Vec<_> = steps.collect();
         let computed = self.decoder.step(&mut steps);

@@ -29,6 +29,9 @@ use crate::sequence::{Commission, Sequence};
 use crate::stop::StopTexts;
 use crate::text::AnswerText;
 
+/// The most tokens of prompts in a step where the options do not say.
+pub(crate) const STEP_TOKENS: usize = 512;
+
 /// A loaded model and the thread that computes it.
 ///
 /// Its answers must be awaited within a tokio runtime: prompts are rendered and counted on that runtime's
@@ -107,14 +110,20 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     });
     let ((mut offer, mut prompter), decoder) = (front?, decoder?);
 
-    let plan = memory::plan(&decoder, options, prompter.context)?;
+    let pace = pace(options, &decoder);
+    let plan = memory::plan(&decoder, options, prompter.context, pace.most())?;
     (offer.context, prompter.context) = (Some(plan.context), plan.context);
     let shares = decoder.computes_together() && !decoder.depends_on_length();
     let (inbox, messages) = channel();
     let life = Arc::new(Life::default());
-    let scheduler = Scheduler::new(limits(options, &decoder, plan.max_running), PagePool::new(plan.pages, PAGE_TOKENS));
+    let pages = PagePool::new(plan.pages, PAGE_TOKENS);
+    let pages = match decoder.window() {
+        Some(window) => pages.with_windows(window, plan.windowed, pace.most()),
+        None => pages,
+    };
+    let limits = Limits { max_running: plan.max_running, pace, replays_singly: decoder.depends_on_length() };
+    let scheduler = Scheduler::new(limits, pages);
     let board = Arc::new(Board::new(&scheduler, decoder.cost().is_some()));
-    let page_memory = decoder.cost().map_or(0, |cost| cost.page_bytes.saturating_mul(plan.pages as u64));
     let stop_tokens = checkpoint.stop_tokens().to_vec();
     let engine = Engine::new(decoder, stop_tokens, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
     let desk = Desk {
@@ -123,7 +132,7 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
         prompter,
         defaults: checkpoint.generation_defaults(),
         places: Places::new(plan.max_running.saturating_add(options.max_waiting)),
-        page_memory,
+        page_memory: plan.bytes,
         prefix_reuse: if shares { options.prefix_reuse } else { PrefixReuse::Off },
         inbox,
         board,
@@ -134,13 +143,12 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
 
 /// By time where rows give the same bits however a prompt is cut; else in chunks of one size, so that the same
 /// request gets the same text on a busy day.
-fn limits(options: &ModelOptions, decoder: &Decoder, max_running: usize) -> Limits {
-    let pace = if decoder.computes_together() {
-        Pace::bounded(options.prefill_chunk.unwrap_or(512), options.prefill_time)
+fn pace(options: &ModelOptions, decoder: &Decoder) -> Pace {
+    if decoder.computes_together() {
+        Pace::bounded(options.prefill_chunk.unwrap_or(STEP_TOKENS), options.prefill_time)
     } else {
         Pace::fixed(options.prefill_chunk.unwrap_or(128))
-    };
-    Limits { max_running, pace, replays_singly: decoder.depends_on_length() }
+    }
 }
 
 /// What a model offers and how it counts prompts: all that does not take its weights.
@@ -235,7 +243,8 @@ impl Desk {
         let cached = realm.map_or(0, |realm| self.board.cached_tokens(realm, prompt));
         let tokens = prompt.len() - cached;
         let Standing { caller, priority, .. } = standing;
-        (Newcomer { caller, priority: *priority, tokens, pages: tokens.div_ceil(PAGE_TOKENS) }, cached)
+        let (pages, all_pages) = (tokens.div_ceil(PAGE_TOKENS), prompt.len().div_ceil(PAGE_TOKENS));
+        (Newcomer { caller, priority: *priority, tokens, pages, all_pages }, cached)
     }
 
     /// Prepares the prompt and hands the request to the engine, one sequence for each of the places.

@@ -7,12 +7,21 @@
 //!
 //! Whoever owns a page owns the pages before it, and lets go of the last first. So among idle pages the one let go
 //! longest ago never has a page behind it that could still be found, and the least recently used goes leaf first.
+//!
+//! Where some layers have windows, these pages are those of the other layers, and the names are of both: see
+//! [`windowed`]. Where all have, these pages hold nothing but names.
+
+mod table;
+mod windowed;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use weighbridge_backend::DataClass;
 
+pub(crate) use self::table::Table;
+use self::windowed::WindowedPages;
+pub(crate) use self::windowed::{Window, WindowedId};
 use crate::prefixes::Prefixes;
 
 /// One page: a number below the pool's capacity, the lowest being made first.
@@ -45,8 +54,25 @@ pub(crate) struct PagePool {
     releases: u64,
     /// Counts what was named.
     names: u64,
+    /// Pages of the layers with windows, where there are any.
+    windowed: Option<WindowedPages>,
     /// The same names, for others to read.
     prefixes: Arc<Prefixes>,
+}
+
+/// Pages of the layers with windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WindowedCounts {
+    /// How many there may be.
+    pub(crate) capacity: usize,
+    /// Those that sequences have.
+    pub(crate) used: usize,
+    /// Those that nobody has, and that belong to a prefix.
+    pub(crate) cached: usize,
+    /// Those that are promised to no sequence.
+    pub(crate) unpromised: usize,
+    /// The most that a sequence takes.
+    pub(crate) most: usize,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +83,8 @@ struct Page {
     number: u64,
     /// What its name comes to in [`Prefixes`].
     digest: u64,
+    /// The windowed page of the same tokens, where it has not been needed since.
+    attachment: Option<WindowedId>,
     idle_since: u64,
 }
 
@@ -87,8 +115,17 @@ impl PagePool {
             owned: 0,
             releases: 0,
             names: 0,
-            prefixes: Arc::new(Prefixes::new(page_tokens)),
+            windowed: None,
+            prefixes: Arc::new(Prefixes::new(page_tokens, None)),
         }
+    }
+
+    /// The same with at most `capacity` pages for the layers with windows of so many tokens, where a step holds at most
+    /// `step_tokens` of a sequence. They must hold what one sequence takes.
+    pub(crate) fn with_windows(self, window: usize, capacity: usize, step_tokens: usize) -> Self {
+        let window = Window::new(window, self.page_tokens);
+        let prefixes = Arc::new(Prefixes::new(self.page_tokens, Some(window)));
+        Self { windowed: Some(WindowedPages::new(window, capacity, step_tokens)), prefixes, ..self }
     }
 
     /// Tokens of a page.
@@ -121,51 +158,149 @@ impl PagePool {
         &self.prefixes
     }
 
-    /// A page for a sequence to write to. `None` where all are owned.
-    pub(crate) fn take(&mut self) -> Option<PageId> {
-        let id = self.spare.pop().or_else(|| self.make()).or_else(|| self.forget_oldest())?;
-        self.page(id).owners = 1;
-        self.owned += 1;
-        Some(id)
+    /// How many pages of the layers with windows were made.
+    pub(crate) fn windowed_made(&self) -> usize {
+        self.windowed.as_ref().map_or(0, WindowedPages::made)
+    }
+
+    /// What becomes of the pages of the layers with windows, where there are any.
+    pub(crate) fn windowed(&self) -> Option<WindowedCounts> {
+        self.windowed.as_ref().map(|pages| WindowedCounts {
+            capacity: pages.capacity,
+            used: pages.owned(),
+            cached: pages.cached(),
+            unpromised: pages.unpromised(),
+            most: pages.most,
+        })
     }
 
     /// Owns the pages of the longest prefix of `tokens` that is there, whole pages of it.
-    pub(crate) fn begin(&mut self, realm: &Arc<Realm>, tokens: &[u32]) -> Vec<PageId> {
-        let mut table = Vec::new();
+    pub(crate) fn begin(&mut self, realm: &Arc<Realm>, tokens: &[u32]) -> Table {
+        let mut table = Table::default();
         for tokens in tokens.chunks_exact(self.page_tokens) {
-            let name = self.name(realm, table.last().copied(), tokens);
+            let name = self.name(realm, table.full.last().copied(), tokens);
             let Some(&id) = name.and_then(|name| self.named.get(&name)) else { break };
-            self.own(id);
-            table.push(id);
+            table.full.push(id);
         }
+        if let Some(windowed) = &mut self.windowed {
+            let attachment = |at: usize| self.pages[table.full[at].0 as usize].attachment;
+            let border = windowed.window.border(table.len(), |at| attachment(at).is_some());
+            table.passed = windowed.window.first_page(border * self.page_tokens);
+            table.windowed.extend((table.passed..border).filter_map(attachment));
+            table.windowed.iter().for_each(|&id| windowed.own(id));
+            table.full.truncate(border);
+        }
+        table.full.iter().for_each(|&id| self.own(id));
         table
     }
 
-    /// Names a whole page that its owner has computed, `before` being the page before it. Where another page has that
-    /// name already, it takes the place of `id`, which is let go; the page given back is the one to go on with.
-    pub(crate) fn publish(&mut self, realm: &Arc<Realm>, before: Option<PageId>, tokens: &[u32], id: PageId) -> PageId {
-        let Some(name) = self.name(realm, before, tokens) else { return id };
-        if let Some(&there) = self.named.get(&name) {
-            self.own(there);
-            self.let_go(id);
-            return there;
+    /// Whether `table` can have all pages for so many tokens, and one be left for each of `others`.
+    pub(crate) fn has_room(&self, table: &Table, tokens: usize, others: usize) -> bool {
+        let pages = tokens.div_ceil(self.page_tokens);
+        let is_there = |windowed: &WindowedPages| windowed.has_room(table, pages);
+        pages.saturating_sub(table.len()) + others <= self.available() && self.windowed.as_ref().is_none_or(is_there)
+    }
+
+    /// Gives `table` one page more of the layers that see everything, and the promise of what the others need with it.
+    /// Whether there was one.
+    pub(crate) fn grow(&mut self, table: &mut Table) -> bool {
+        if self.available() == 0 {
+            return false;
         }
+        if self.windowed.as_mut().is_some_and(|windowed| !windowed.promise(table, table.len() + 1)) {
+            return false;
+        }
+        let page = self.take();
+        table.full.extend(page);
+        page.is_some()
+    }
+
+    /// Takes the pages that the layers with windows need for the tokens up to `tokens`.
+    pub(crate) fn cover(&mut self, table: &mut Table, tokens: usize) {
+        let Some(windowed) = &mut self.windowed else { return };
+        while table.covered() * self.page_tokens < tokens {
+            let Some((id, host)) = windowed.take() else { return };
+            table.windowed.push_back(id);
+            if let Some(host) = host {
+                let host = &mut self.pages[host.0 as usize];
+                host.attachment = None;
+                self.prefixes.detach(host.digest);
+            }
+        }
+    }
+
+    /// Names the whole page `at` of a table, whose tokens have been computed. Where another page has that name already,
+    /// it takes its place.
+    pub(crate) fn publish(&mut self, realm: &Arc<Realm>, table: &mut Table, at: usize, tokens: &[u32]) {
+        let before = at.checked_sub(1).map(|before| table.full[before]);
+        let id = table.full[at];
+        let Some(name) = self.name(realm, before, tokens) else { return };
+        match self.named.get(&name) {
+            Some(&there) => {
+                self.own(there);
+                self.let_go(id);
+                table.full[at] = there;
+            }
+            None => self.give_name(realm, before, name, id),
+        }
+        self.attach(table, at);
+    }
+
+    /// Lets go of the pages of the layers with windows that no token from `position` on sees.
+    pub(crate) fn pass(&mut self, table: &mut Table, position: usize) {
+        if let Some(windowed) = &mut self.windowed {
+            windowed.pass(table, position);
+        }
+    }
+
+    /// Lets go of a sequence's pages.
+    pub(crate) fn release(&mut self, table: &mut Table) {
+        if let Some(windowed) = &mut self.windowed {
+            windowed.release(table);
+        }
+        while let Some(id) = table.full.pop() {
+            self.let_go(id);
+        }
+    }
+
+    fn give_name(&mut self, realm: &Realm, before: Option<PageId>, name: Name, id: PageId) {
         self.names += 1;
         let number = self.names;
         let before = before.map(|before| self.pages[before.0 as usize].digest);
-        let digest = self.prefixes.digest(realm, before, tokens);
+        let digest = self.prefixes.digest(realm, before, &name.tokens);
         self.prefixes.add(digest);
         let page = self.page(id);
         (page.name, page.number, page.digest) = (Some(name.clone()), number, digest);
         self.named.insert(name, id);
-        id
     }
 
-    /// Lets go of a sequence's pages.
-    pub(crate) fn release(&mut self, table: &mut Vec<PageId>) {
-        while let Some(id) = table.pop() {
-            self.let_go(id);
+    /// Attaches the windowed page `at` of a table to the page of the same tokens, or takes the one that is attached there
+    /// in its place.
+    fn attach(&mut self, table: &mut Table, at: usize) {
+        let (Some(windowed), Some(place)) = (&mut self.windowed, at.checked_sub(table.passed)) else { return };
+        let Some(own) = table.windowed.get_mut(place) else { return };
+        let host = table.full[at];
+        let page = &mut self.pages[host.0 as usize];
+        match page.attachment {
+            Some(there) => {
+                windowed.own(there);
+                windowed.let_go(*own);
+                *own = there;
+            }
+            None => {
+                windowed.attach(*own, host);
+                page.attachment = Some(*own);
+                self.prefixes.attach(page.digest);
+            }
         }
+    }
+
+    /// A page for a sequence to write to. `None` where all are owned.
+    fn take(&mut self) -> Option<PageId> {
+        let id = self.spare.pop().or_else(|| self.make()).or_else(|| self.forget_oldest())?;
+        self.page(id).owners = 1;
+        self.owned += 1;
+        Some(id)
     }
 
     /// `None` where the page before has none, as nothing can be found behind it.
@@ -196,9 +331,13 @@ impl PagePool {
         let (_, id) = self.idle.pop_first()?;
         let page = self.page(id);
         let digest = page.digest;
-        if let Some(name) = page.name.take() {
+        let (name, attachment) = (page.name.take(), page.attachment.take());
+        if let Some(name) = name {
             self.named.remove(&name);
             self.prefixes.remove(digest);
+        }
+        if let (Some(windowed), Some(attachment)) = (&mut self.windowed, attachment) {
+            windowed.detach(attachment);
         }
         Some(id)
     }

@@ -24,7 +24,7 @@ pub(crate) use self::pace::{Pace, Speed};
 pub(crate) use self::told::{Pending, Totals};
 use self::turns::Turns;
 pub(crate) use self::turns::{Caller, INTERACTIVE_IN_A_ROW};
-use crate::pages::{PageId, PagePool, Realm};
+use crate::pages::{PagePool, Realm, Table};
 
 /// Tokens of prompts that one caller is given before it is the next one's turn within a step.
 pub(crate) const SLICE: usize = 32;
@@ -107,8 +107,8 @@ struct Entry {
     prompt_tokens: usize,
     /// Tokens that are computed, those of the step under way among them.
     computed: usize,
-    /// Pages that hold them, and as many as the rest of the tokens needs.
-    table: Vec<PageId>,
+    /// Pages that hold them, and as many as the rest of the tokens needs; of layers with windows those that are seen.
+    table: Table,
     /// Pages that have their name.
     published: usize,
     /// When it began; a lower number is older. It stays when pages are given back.
@@ -148,7 +148,7 @@ impl Scheduler {
             prompt_tokens: prompt.len(),
             tokens: prompt,
             computed: 0,
-            table: Vec::new(),
+            table: Table::default(),
             published: 0,
             age: u64::MAX,
             decodes: false,
@@ -175,6 +175,11 @@ impl Scheduler {
         self.decode(step);
         let answers = step.len();
         self.advance_prompts(step);
+        for work in &*step {
+            if let Some(entry) = self.sequences.get_mut(&work.id) {
+                self.pages.cover(&mut entry.table, work.first + work.count);
+            }
+        }
         self.latest = (answers, step[answers..].iter().map(|work| work.count).sum());
         self.totals.steps += u64::from(!step.is_empty());
     }
@@ -184,22 +189,24 @@ impl Scheduler {
         self.sequences.get(&work.id).map_or(&[], |entry| &entry.tokens[work.first..work.first + work.count])
     }
 
-    /// The pages of a sequence, in the order of its tokens.
-    pub(crate) fn table(&self, id: SequenceId) -> &[PageId] {
-        self.sequences.get(&id).map_or(&[], |entry| &entry.table)
+    /// The pages of a sequence, in the order of its tokens. `None` where there is no such sequence.
+    pub(crate) fn table(&self, id: SequenceId) -> Option<&Table> {
+        self.sequences.get(&id).map(|entry| &entry.table)
     }
 
-    /// A share has been computed: whole pages of it may serve others from now on.
+    /// A share has been computed: whole pages of it may serve others from now on, and what is behind the windows is let
+    /// go.
     pub(crate) fn computed(&mut self, work: Work) {
         let Some(entry) = self.sequences.get_mut(&work.id) else { return };
-        let Some(realm) = &entry.realm else { return };
-        let page_tokens = self.pages.page_tokens();
-        for at in entry.published..(work.first + work.count) / page_tokens {
-            let before = at.checked_sub(1).map(|before| entry.table[before]);
-            let tokens = &entry.tokens[at * page_tokens..(at + 1) * page_tokens];
-            entry.table[at] = self.pages.publish(realm, before, tokens, entry.table[at]);
-            entry.published = at + 1;
+        let Entry { realm, tokens, table, published, .. } = entry;
+        let (computed, page_tokens) = (work.first + work.count, self.pages.page_tokens());
+        if let Some(realm) = realm {
+            for at in *published..computed / page_tokens {
+                self.pages.publish(realm, table, at, &tokens[at * page_tokens..(at + 1) * page_tokens]);
+                *published = at + 1;
+            }
         }
+        self.pages.pass(table, computed);
     }
 
     /// A token was drawn for a sequence.
@@ -245,15 +252,16 @@ impl Scheduler {
         let Some(entry) = self.sequences.get_mut(&id) else { return true };
         // The last token is computed in any case, for what follows from it.
         let known = &entry.tokens[..entry.tokens.len().saturating_sub(1)];
-        let mut table = entry.realm.as_ref().map_or_else(Vec::new, |realm| self.pages.begin(realm, known));
+        let mut table = entry.realm.as_ref().map_or_else(Table::default, |realm| self.pages.begin(realm, known));
         let found = table.len();
-        let needed = entry.tokens.len().div_ceil(self.pages.page_tokens()) - found;
         // Alone it may have all pages: those who run will want one soon, or the next step takes it all back.
-        if needed + self.running.len() > self.pages.available() && !self.running.is_empty() {
+        let others = self.running.len();
+        if others > 0 && !self.pages.has_room(&table, entry.tokens.len(), others) {
             self.pages.release(&mut table);
             return false;
         }
-        table.extend((0..needed).map_while(|_| self.pages.take()));
+        let whole = entry.tokens.len().div_ceil(self.pages.page_tokens());
+        while table.len() < whole && self.pages.grow(&mut table) {}
         (entry.table, entry.published) = (table, found);
         entry.computed = found * self.pages.page_tokens();
         self.totals.prefix_hit_tokens += entry.computed as u64;
@@ -290,10 +298,8 @@ impl Scheduler {
     /// Gives a sequence one page more. Whether it still runs then.
     fn extend(&mut self, id: SequenceId) -> bool {
         loop {
-            if let Some(page) = self.pages.take() {
-                if let Some(entry) = self.sequences.get_mut(&id) {
-                    entry.table.push(page);
-                }
+            let Some(entry) = self.sequences.get_mut(&id) else { return false };
+            if self.pages.grow(&mut entry.table) {
                 return true;
             }
             let Some(youngest) = self.running.pop() else { return false };

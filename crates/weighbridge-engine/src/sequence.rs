@@ -102,7 +102,7 @@ impl Sequence {
         &'a mut self,
         work: Work,
         tokens: &'a [u32],
-        pages: impl Iterator<Item = LentPage>,
+        (full, windowed): (impl Iterator<Item = LentPage>, impl Iterator<Item = Option<LentPage>>),
         decoder: &Decoder,
     ) -> Step<'a> {
         self.place.begin();
@@ -113,7 +113,7 @@ impl Sequence {
             cache.announce(prompt_tokens);
             cache
         });
-        cache.lend(pages, work.first);
+        cache.lend(full, windowed, work.first);
         Step { tokens, cache, rows: if work.draws { Rows::Last } else { Rows::None } }
     }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::cpu::{LentPage, Table};
+use crate::cpu::{LentPage, PageGroup, Table};
 use crate::spec::{Choosing, CompressedSpec, CompressionSpec, DecoderSpec, LatentSpec, MixerSpec};
 
 /// Tokens that a cache has room for once it holds any.
@@ -107,9 +107,9 @@ impl KvCache {
         self.table.as_mut()
     }
 
-    /// Its pages, in the order of its tokens.
-    pub(crate) fn pages(&self) -> &[u32] {
-        self.table.as_ref().map_or(&[], Table::pages)
+    /// Its pages in a group of layers, in the order of its tokens; any behind the window.
+    pub(crate) fn pages(&self, group: PageGroup) -> &[u32] {
+        self.table.as_ref().map_or(&[], |table| table.pages(group))
     }
 
     /// Tokens it holds, which is the position of the next one.
@@ -126,6 +126,9 @@ impl KvCache {
     pub fn clear(&mut self) {
         self.tokens = 0;
         self.announced = 0;
+        if let Some(table) = &mut self.table {
+            table.clear();
+        }
         for layer in &mut self.layers {
             (layer.state, layer.next) = (None, None);
         }
@@ -134,10 +137,17 @@ impl KvCache {
     /// Gives it pages in place of those that it has, of which the first `tokens` tokens are computed. What was announced
     /// stays. Nothing happens to a cache that is not one for lent pages.
     ///
-    /// The pages must come from the decoder of this cache, and what they hold must be of these very tokens in the same
-    /// order: that is for the lender to see to.
-    pub fn lend(&mut self, pages: impl IntoIterator<Item = LentPage>, tokens: usize) {
-        if self.table.as_mut().is_some_and(|table| table.lend(pages)) {
+    /// The pages are those of the layers that see everything, and of the layers with windows where there are any, one
+    /// for each 32 tokens and `None` where the windows of the next token ([`Decoder::window`](crate::Decoder::window))
+    /// do not reach. They must come from the decoder of this cache, and what they hold must be of these very tokens in
+    /// the same order: that is for the lender to see to.
+    pub fn lend(
+        &mut self,
+        full: impl IntoIterator<Item = LentPage>,
+        windowed: impl IntoIterator<Item = Option<LentPage>>,
+        tokens: usize,
+    ) {
+        if self.table.as_mut().is_some_and(|table| table.lend(full, windowed)) {
             self.tokens = tokens;
         }
     }
@@ -195,6 +205,9 @@ impl KvCache {
     /// Counts the tokens that a step has written to every layer.
     pub(crate) fn advance(&mut self, tokens: usize) {
         self.tokens += tokens;
+        if let Some(table) = &mut self.table {
+            table.pass(self.tokens);
+        }
         for layer in &mut self.layers {
             layer.state = layer.next.take().or(layer.state.take());
         }

@@ -275,7 +275,7 @@ impl Checkpoint {
     /// works in. An estimate for planning, meant to be high rather than low.
     pub fn memory_needed(&self, compute: Compute, context: u32) -> u64 {
         let needs = self.memory_needs(compute, context);
-        needs.weights + needs.token * u64::from(context) + needs.step
+        needs.weights + needs.sequence(context.into()) + needs.step
     }
 
     /// The same by its parts.

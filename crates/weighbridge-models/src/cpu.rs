@@ -15,6 +15,7 @@ mod latent;
 mod layer;
 mod norm;
 mod pages;
+mod plan;
 mod projection;
 mod turns;
 
@@ -27,8 +28,9 @@ use weighbridge_kernels::{
 use self::experts::Mixture;
 use self::layer::Layer;
 use self::norm::Norm;
-pub use self::pages::LentPage;
+pub use self::pages::{LentPage, PageGroup};
 pub(crate) use self::pages::{Store, Table};
+pub(crate) use self::plan::is_paged;
 pub(crate) use self::projection::Projection;
 use self::turns::Turns;
 use crate::blocks::embedding::Embedding;
@@ -81,15 +83,17 @@ pub struct Cost {
     pub weight_bytes: u64,
     /// Products of a weight with an activation.
     pub products: u64,
-    /// Bytes of keys and values of [`PAGE_TOKENS`](weighbridge_kernels::PAGE_TOKENS) tokens.
+    /// Bytes of keys and values of [`PAGE_TOKENS`](weighbridge_kernels::PAGE_TOKENS) tokens in all layers.
     pub page_bytes: u64,
+    /// Those of them in layers with windows.
+    pub windowed_bytes: u64,
 }
 
 impl Cost {
     /// Of one projection.
     fn of(projection: &Projection) -> Self {
         let (weight_bytes, products) = projection.cost();
-        Self { weight_bytes, products, page_bytes: 0 }
+        Self { weight_bytes, products, ..Self::default() }
     }
 
     /// Of several.
@@ -101,7 +105,7 @@ impl Cost {
         Self {
             weight_bytes: self.weight_bytes + other.weight_bytes,
             products: self.products + other.products,
-            page_bytes: 0,
+            ..Self::default()
         }
     }
 }
@@ -170,11 +174,13 @@ impl CpuDecoder {
             return None;
         }
         let layers = decoder.layers.iter().map(Layer::of).collect::<Option<Vec<_>>>()?;
-        let shapes = layers.iter().map(|layer| layer.page_shape(kind));
+        let context = decoder.spec.context;
+        let group = |layer: &decoder::Layer| PageGroup::of(decoder.spans[layer.span], context);
+        let shapes = layers.iter().map(|layer| layer.page_shape(kind)).zip(decoder.layers.iter().map(group));
         Some(Self {
             cpu: cpu.clone(),
             embedding: Arc::clone(embedding),
-            store: Arc::new(Store::new(shapes)),
+            store: Arc::new(Store::new(shapes, decoder.spec.window())),
             layers,
             final_norm: Norm::of(&decoder.final_norm)?,
             head: Projection::of(&decoder.head)?,
@@ -186,7 +192,8 @@ impl CpuDecoder {
     pub(crate) fn cost(&self) -> Cost {
         let layers = self.layers.iter().map(Layer::cost);
         let cost = layers.fold(Cost::of(&self.head), Cost::plus);
-        Cost { page_bytes: self.store.page_bytes(), ..cost }
+        let [full, windowed] = [PageGroup::Full, PageGroup::Windowed].map(|group| self.store.page_bytes(group));
+        Cost { page_bytes: full + windowed, windowed_bytes: windowed, ..cost }
     }
 
     /// An empty table of pages.
@@ -200,8 +207,13 @@ impl CpuDecoder {
     }
 
     /// A page to lend.
-    pub(crate) fn take_page(&self) -> LentPage {
-        self.store.take_for_good()
+    pub(crate) fn take_page(&self, group: PageGroup) -> LentPage {
+        self.store.take_for_good(group)
+    }
+
+    /// Tokens of the widest window; `None` where no layer has one.
+    pub(crate) fn window(&self) -> Option<usize> {
+        self.store.window()
     }
 
     /// Whether a table is of its pages.
@@ -228,9 +240,10 @@ impl CpuDecoder {
         lists.turns.iter_mut().zip(ropes).for_each(|(turns, rope)| turns.fill(rope, steps));
         let mut looks: Vec<Look<'_>> = emptied(std::mem::take(&mut lists.looks));
         for &span in spans {
+            let group = PageGroup::of(span, spec.context);
             for step in &*steps {
                 let positions = step.cache.len()..step.cache.len() + step.tokens.len();
-                let table = step.cache.pages();
+                let table = step.cache.pages(group);
                 looks.extend(positions.map(|position| Look { table, seen: (first_key(position, span), position) }));
             }
         }
@@ -339,9 +352,6 @@ impl KvCache {
     fn reserve_pages(&mut self, tokens: usize) -> Result<(), ComputeError> {
         let needed = self.len() + tokens;
         let table = self.table_mut().ok_or(ComputeError::ForeignCache)?;
-        if table.reserve(needed) {
-            return Ok(());
-        }
-        Err(ComputeError::TooFewPages { pages: table.pages().len(), tokens: needed })
+        table.reserve(needed).map_err(|pages| ComputeError::TooFewPages { pages, tokens: needed })
     }
 }

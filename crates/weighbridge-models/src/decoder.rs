@@ -21,7 +21,7 @@ use crate::blocks::rope::Turns;
 use crate::blocks::scaled;
 use crate::blocks::streams::{Ends, Laurel, Streams};
 use crate::cache::{Caches, KvCache};
-use crate::cpu::{Cost, CpuDecoder, LentPage};
+use crate::cpu::{Cost, CpuDecoder, LentPage, PageGroup};
 use crate::logits::Logits;
 use crate::spec::{DecoderSpec, RopeScaling, Span};
 
@@ -165,10 +165,17 @@ impl Decoder {
         self.on_cpu.as_ref().map(|on_cpu| KvCache::paged(&self.spec, on_cpu.lent_table()))
     }
 
-    /// A page to lend to its caches, of [`PAGE_TOKENS`](weighbridge_kernels::PAGE_TOKENS) tokens in all layers. It is
-    /// never given back, and lives as long as the decoder.
-    pub fn take_page(&self) -> Option<LentPage> {
-        self.on_cpu.as_ref().map(CpuDecoder::take_page)
+    /// A page to lend to its caches, of [`PAGE_TOKENS`](weighbridge_kernels::PAGE_TOKENS) tokens in all layers of a
+    /// group. It is never given back, and lives as long as the decoder. `None` where there are no pages.
+    pub fn take_page(&self, group: PageGroup) -> Option<LentPage> {
+        self.on_cpu.as_ref().map(|on_cpu| on_cpu.take_page(group))
+    }
+
+    /// The most tokens, the latest included, that the layers with windows look at, where it computes on pages and has
+    /// such layers: the token at `position` needs no page of theirs that ends before `position + 1 - window`, and no
+    /// later one does.
+    pub fn window(&self) -> Option<usize> {
+        self.on_cpu.as_ref().and_then(CpuDecoder::window)
     }
 
     /// Whether keys depend on the length of the whole sequence beside the tokens up to their own: then a prefix serves

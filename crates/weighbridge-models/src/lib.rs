@@ -35,7 +35,7 @@ pub use checkpoint::{
     ChatTemplateSource, Checkpoint, CheckpointError, CheckpointProblem, GenerationDefaults, MemoryNeeds, Summary,
 };
 pub use compute::{Compute, Precision, UnknownCompute, UnknownPrecision};
-pub use cpu::{Cost, LentPage, limits, use_threads};
+pub use cpu::{Cost, LentPage, PageGroup, limits, use_threads};
 pub use decoder::{ComputeError, Decoder, Rows, Step};
 pub use evaluate::{Evaluation, evaluate};
 pub use families::SpecError;

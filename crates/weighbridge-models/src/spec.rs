@@ -138,6 +138,11 @@ impl DecoderSpec {
         self.layers.iter().map(|layer| 4 * layer.mixer.cached_width() as u64).sum()
     }
 
+    /// The widest window of the layers that have one narrower than the context, in tokens; `None` where none has.
+    pub fn window(&self) -> Option<usize> {
+        self.layers.iter().filter_map(|layer| layer.mixer.span().window(self.context)).max()
+    }
+
     /// Bytes that a sequence takes in a cache however many tokens it has.
     pub fn state_bytes(&self) -> u64 {
         self.layers.iter().map(|layer| 4 * layer.mixer.state_width() as u64).sum()

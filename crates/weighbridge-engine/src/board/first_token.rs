@@ -50,7 +50,8 @@ impl Posted {
         let rank = 1 + self.ahead(newcomer, 1, |pending| usize::from(pending.waits));
         let missing = rank.saturating_sub(self.max_running.saturating_sub(self.running));
         let available = self.pages.capacity - self.pages.used;
-        let lacks_pages = self.running > 0 && newcomer.pages + self.running > available;
+        let lacks_windowed = self.windowed.is_some_and(|it| newcomer.all_pages.min(it.most) > it.unpromised);
+        let lacks_pages = self.running > 0 && (newcomer.pages + self.running > available || lacks_windowed);
         missing.max(usize::from(lacks_pages))
     }
 
@@ -108,7 +109,7 @@ mod tests {
 
     /// Milliseconds to the first token of a prompt of `me`.
     fn wait(posted: &Posted, priority: Priority, tokens: usize, places: Option<Duration>) -> Option<u128> {
-        let newcomer = Newcomer { caller: &Some("me".into()), priority, tokens, pages: 1 };
+        let newcomer = Newcomer { caller: &Some("me".into()), priority, tokens, pages: 1, all_pages: 1 };
         posted.first_token(&newcomer, places).map(|wait| (wait.as_secs_f64() * 1000.0).round() as u128)
     }
 
@@ -180,7 +181,7 @@ mod tests {
             batch in any::<bool>(),
         ) {
             let priority = if batch { Batch } else { Interactive };
-            let newcomer = |tokens| Newcomer { caller: &None, priority, tokens, pages: 1 };
+            let newcomer = |tokens| Newcomer { caller: &None, priority, tokens, pages: 1, all_pages: 1 };
             let places = Some(Duration::from_millis(300));
             let of = |posted: &Posted, tokens| posted.first_token(&newcomer(tokens), places).unwrap_or(Duration::MAX);
             let fewer = posted(queue.clone());

@@ -99,7 +99,13 @@ impl World {
     fn ask(&mut self, case: &Case) -> (f64, f64) {
         let Case { prompt, .. } = *case;
         let (caller, priority) = (case.caller(), case.priority());
-        let newcomer = Newcomer { caller: &caller, priority, tokens: prompt, pages: prompt.div_ceil(32) };
+        let newcomer = Newcomer {
+            caller: &caller,
+            priority,
+            tokens: prompt,
+            pages: prompt.div_ceil(32),
+            all_pages: prompt.div_ceil(32),
+        };
         let foretold = self.board.first_token(&newcomer, None).expect("places are free and the pace is known");
         let id = self.arrive(case);
         let mut real = 0.0;
@@ -133,7 +139,8 @@ fn whoever_comes_to_an_idle_engine_waits_as_foretold() {
 fn somebody_on_the_way_counts_until_the_engine_has_seen_them() {
     let mut world = World::new(10, 100);
     let foretold = |world: &World| {
-        let newcomer = Newcomer { caller: &None, priority: Priority::Interactive, tokens: 500, pages: 16 };
+        let newcomer =
+            Newcomer { caller: &None, priority: Priority::Interactive, tokens: 500, pages: 16, all_pages: 16 };
         (world.board.first_token(&newcomer, None), newcomer)
     };
     let (alone, first) = foretold(&world);

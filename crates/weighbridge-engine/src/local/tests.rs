@@ -59,6 +59,7 @@ fn is_finish(event: &Result<Event, Failure>) -> bool {
 }
 
 mod pages;
+mod windows;
 
 #[test]
 fn two_requests_make_progress_in_the_same_steps() -> Outcome {

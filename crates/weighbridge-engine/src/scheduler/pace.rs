@@ -70,6 +70,11 @@ impl Pace {
         Self { most: tokens.max(1), bound: None, answers: None, token: None, answer: None }
     }
 
+    /// The most tokens that a step may ever hold.
+    pub(crate) fn most(&self) -> usize {
+        self.most
+    }
+
     /// Tokens of prompts that a step with so many answers may hold, where so many prompts are under way.
     pub(super) fn prompt_tokens(&self, answers: usize, prompts: usize) -> usize {
         let Some(bound) = self.bound else { return self.most };

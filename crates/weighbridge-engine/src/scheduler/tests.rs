@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use weighbridge_backend::DataClass;
 
 use super::*;
+use crate::pages::{PageId, Window, WindowedId};
 
 /// Tokens of a page here.
 const PAGE: usize = 4;
@@ -221,6 +222,9 @@ struct Simulation {
     max_running: usize,
     living: HashMap<SequenceId, Life>,
     memory: HashMap<(PageId, usize), Held>,
+    /// The same of the layers with windows of so many tokens.
+    windowed: HashMap<(WindowedId, usize), Held>,
+    window: Option<usize>,
 }
 
 struct Life {
@@ -232,9 +236,21 @@ struct Life {
 }
 
 impl Simulation {
-    fn run(cases: &[Case], max_running: usize, budget: usize, pages: usize) {
-        let scheduler = scheduler(max_running, budget, pages);
-        let mut this = Self { scheduler, budget, max_running, living: HashMap::new(), memory: HashMap::new() };
+    /// `window` is a number of tokens, and how many more pages there are for it than one sequence takes.
+    fn run(cases: &[Case], max_running: usize, budget: usize, pages: usize, window: Option<(usize, usize)>) {
+        let mut pool = PagePool::new(pages, PAGE);
+        if let Some((window, more)) = window {
+            pool = pool.with_windows(window, Window::new(window, PAGE).most_pages(budget) + more, budget);
+        }
+        let mut this = Self {
+            scheduler: Scheduler::new(limits(max_running, budget), pool),
+            budget,
+            max_running,
+            living: HashMap::new(),
+            memory: HashMap::new(),
+            windowed: HashMap::new(),
+            window: window.map(|(window, _)| window),
+        };
         let tokens: usize = cases.iter().map(|case| case.prompt + case.answer).sum();
         let mut step = Vec::new();
         for turn in 0.. {
@@ -249,9 +265,12 @@ impl Simulation {
             assert!(turn < 100 + 20 * tokens, "somebody starves");
             this.check(&step);
             step.iter().for_each(|&work| this.compute(work));
+            step.iter().for_each(|&work| this.compute_windowed(work));
             step.iter().for_each(|&work| this.finish(work));
         }
         assert_eq!(this.scheduler.pages().available(), pages, "all pages are free at the end");
+        let windowed = this.scheduler.pages().windowed().unwrap_or_default();
+        assert_eq!((windowed.used, windowed.unpromised), (0, windowed.capacity));
         assert!(this.scheduler.sequences.is_empty() && this.scheduler.running.is_empty());
     }
 
@@ -287,7 +306,7 @@ impl Simulation {
 
     /// Writes what is computed, on pages that no other sequence has, and reads what was before.
     fn compute(&mut self, work: Work) {
-        let (life, table) = (&self.living[&work.id], self.scheduler.table(work.id));
+        let (life, table) = (&self.living[&work.id], self.table(work.id).full().to_vec());
         for at in 0..work.first + work.count {
             let (page, place) = (table[at / PAGE], at % PAGE);
             let held = (life.realm.clone(), life.tokens[..=at].to_vec());
@@ -295,10 +314,34 @@ impl Simulation {
                 assert_eq!(self.memory.get(&(page, place)), Some(&held), "token {at} of {:?}", work.id);
             } else {
                 let others = self.living.keys().filter(|&&other| other != work.id);
-                assert!(!others.into_iter().any(|&other| self.scheduler.table(other).contains(&page)));
+                assert!(!others.into_iter().any(|&other| self.table(other).full().contains(&page)));
                 self.memory.insert((page, place), held);
             }
         }
+    }
+
+    /// The same in the layers with windows, where a sequence has what its tokens see and no more.
+    fn compute_windowed(&mut self, work: Work) {
+        let Some(window) = self.window else { return };
+        let (life, table) = (&self.living[&work.id], self.table(work.id));
+        let pages: Vec<Option<WindowedId>> = table.windowed().collect();
+        let held = pages.iter().flatten().count();
+        assert!(held <= (window + work.count).div_ceil(PAGE) + 1, "{held} pages for {} tokens", work.count);
+        for at in (work.first + 1).saturating_sub(window)..work.first + work.count {
+            let page = pages[at / PAGE].expect("what is seen is there");
+            let held = (life.realm.clone(), life.tokens[..=at].to_vec());
+            if at < work.first {
+                assert_eq!(self.windowed.get(&(page, at % PAGE)), Some(&held), "token {at} of {:?}", work.id);
+            } else {
+                let mut others = self.living.keys().filter(|&&other| other != work.id);
+                assert!(!others.any(|&other| self.table(other).windowed().any(|other| other == Some(page))));
+                self.windowed.insert((page, at % PAGE), held);
+            }
+        }
+    }
+
+    fn table(&self, id: SequenceId) -> &Table {
+        self.scheduler.table(id).expect("it is living")
     }
 
     fn finish(&mut self, work: Work) {
@@ -328,8 +371,9 @@ proptest! {
         budget in 1usize..40,
         // One sequence alone fits 14 of them.
         pages in 14usize..40,
+        window in prop::option::of((1usize..30, 0usize..20)),
     ) {
-        Simulation::run(&cases, max_running, budget, pages);
+        Simulation::run(&cases, max_running, budget, pages, window);
     }
 
     #[test]

@@ -16,6 +16,8 @@ use super::{BackendLabel, gauge};
 pub(super) struct EngineMetrics {
     pages: Family<PageLabels, Gauge>,
     page_capacity: Family<BackendLabel, Gauge>,
+    windowed_pages: Family<PageLabels, Gauge>,
+    windowed_page_capacity: Family<BackendLabel, Gauge>,
     token_time: Family<KindLabels, Gauge<f64, AtomicU64>>,
     steps: Family<BackendLabel, Counter>,
     prefix_hit_tokens: Family<BackendLabel, Counter>,
@@ -39,6 +41,10 @@ impl EngineMetrics {
         let help = "Pages of keys and values, by state: used by a sequence, cached for a prefix, free";
         registry.register("pages", help, self.pages.clone());
         registry.register("pages_capacity", "Pages of keys and values that there may be", self.page_capacity.clone());
+        let help = "Pages of layers with a sliding window, by state: used by a sequence, cached for a prefix, free";
+        registry.register("windowed_pages", help, self.windowed_pages.clone());
+        let help = "Pages of layers with a sliding window that there may be";
+        registry.register("windowed_pages_capacity", help, self.windowed_page_capacity.clone());
         let help = "What a token takes of the machine, of late, by kind (prompt, answer)";
         registry.register_with_unit("token_compute", help, Unit::Seconds, self.token_time.clone());
         registry.register("steps", "Steps computed", self.steps.clone());
@@ -48,13 +54,18 @@ impl EngineMetrics {
     }
 
     pub(super) fn set(&self, label: &BackendLabel, computation: &Computation) {
-        let Computation { pages, token_time, steps, prefix_hit_tokens, preemptions } = computation;
-        if let Some(pages) = pages {
+        let Computation { pages, windowed_pages, token_time, steps, prefix_hit_tokens, preemptions } = computation;
+        let groups = [
+            (pages, &self.pages, &self.page_capacity),
+            (windowed_pages, &self.windowed_pages, &self.windowed_page_capacity),
+        ];
+        for (pages, by_state, capacity) in groups {
+            let Some(pages) = pages else { continue };
             for (state, count) in [("used", pages.used), ("cached", pages.cached), ("free", pages.free())] {
                 let labels = PageLabels { backend: label.backend.clone(), state };
-                self.pages.get_or_create(&labels).set(gauge(count));
+                by_state.get_or_create(&labels).set(gauge(count));
             }
-            self.page_capacity.get_or_create(label).set(gauge(pages.capacity));
+            capacity.get_or_create(label).set(gauge(pages.capacity));
         }
         let TokenTime { prompt, answer } = token_time;
         for (kind, time) in [("prompt", prompt), ("answer", answer)] {

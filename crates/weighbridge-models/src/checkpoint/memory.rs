@@ -1,9 +1,11 @@
 //! How much memory a model takes to compute.
 
 use candle_core::quantized::GgmlDType;
+use weighbridge_kernels::PAGE_TOKENS;
 
 use crate::adapter::Adapter;
 use crate::compute::Compute;
+use crate::cpu::is_paged;
 use crate::element::Form;
 use crate::parts::Part;
 use crate::spec::{DecoderSpec, MixerSpec};
@@ -24,8 +26,20 @@ pub struct MemoryNeeds {
     pub weights: u64,
     /// Keys and values of one token in all layers.
     pub token: u64,
+    /// Those of them in layers with windows, where what lies behind these is let go.
+    pub windowed: u64,
+    /// Tokens of the widest of these windows.
+    pub window: Option<usize>,
     /// What a step works in.
     pub step: u64,
+}
+
+impl MemoryNeeds {
+    /// Keys and values of a sequence of so many tokens.
+    pub(super) fn sequence(self, tokens: u64) -> u64 {
+        let seen = self.window.map_or(tokens, |window| window as u64 + STEP_TOKENS + PAGE_TOKENS as u64).min(tokens);
+        (self.token - self.windowed) * tokens + self.windowed * seen
+    }
 }
 
 /// What a model takes for steps at a depth of up to `context` tokens.
@@ -40,9 +54,17 @@ pub(super) fn needs(spec: &DecoderSpec, weights: &Weights, treatment: &Treatment
         Compute::Cpu { .. } => scratch(spec),
         _ => workspace(spec, u64::from(context)),
     };
+    let token = kv_bytes_per_token(spec, treatment.compute);
+    let is_paged = matches!(treatment.compute, Compute::Cpu { .. }) && treatment.adapter.is_none() && is_paged(spec);
+    let window = spec.window().filter(|_| is_paged);
+    let numbers = |layer: &crate::spec::LayerSpec| layer.mixer.cached_width();
+    let with_window = spec.layers.iter().filter(|layer| layer.mixer.span().window(spec.context).is_some());
+    let windowed = treatment.compute.kv_type().bytes(with_window.map(numbers).sum(), 1) as u64;
     MemoryNeeds {
         weights: held + treatment.adapter.as_deref().map_or(0, Adapter::bytes),
-        token: kv_bytes_per_token(spec, treatment.compute),
+        token,
+        windowed: window.map_or(0, |_| windowed.min(token)),
+        window,
         step: states + step,
     }
 }

@@ -119,6 +119,17 @@ pub enum Span {
     Chunked(usize),
 }
 
+impl Span {
+    /// The most tokens that it sees, itself included, where these are fewer than `context`: what lies further back is
+    /// never looked at again.
+    pub fn window(self, context: usize) -> Option<usize> {
+        match self {
+            Self::Full => None,
+            Self::Sliding(width) | Self::Chunked(width) => Some(width.max(1)).filter(|&width| width < context),
+        }
+    }
+}
+
 /// Multi-head latent attention (DeepSeek V2, <https://arxiv.org/abs/2405.04434>): keys and values of all heads come
 /// from one short row, which is all that is cached, beside a key that carries the position.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,7 +15,7 @@ fn on_pages(change: impl FnOnce(&mut ModelOptions)) -> Result<(Desk, Engine), Bo
 }
 
 /// A request of more than two pages whose text is drawn.
-fn long(seed: i64) -> Request {
+pub(super) fn long(seed: i64) -> Request {
     let question = format!("{} {STORY}", "a fox and a lamp, ".repeat(12));
     Request { sampling: Sampling { temperature: Some(1.5), seed: Some(seed), ..Sampling::default() }, ..ask(&question) }
 }
@@ -25,7 +25,7 @@ fn of_class(class: DataClass, caller: &str, request: Request) -> Request {
     Request { standing: Standing { class, caller, ..Standing::default() }, ..request }
 }
 
-fn texts(events: &[Result<Event, Failure>], choice: u32) -> String {
+pub(super) fn texts(events: &[Result<Event, Failure>], choice: u32) -> String {
     let text = |event: &Result<Event, Failure>| match event {
         Ok(Event::Text { choice: whose, text, .. }) if *whose == choice => Some(text.clone()),
         _ => None,
@@ -34,7 +34,7 @@ fn texts(events: &[Result<Event, Failure>], choice: u32) -> String {
 }
 
 /// Takes steps until the answers are whole, and gives their texts and what they used.
-fn finish(engine: &mut Engine, mut answerings: Vec<Answering>) -> Vec<(String, Usage)> {
+pub(super) fn finish(engine: &mut Engine, mut answerings: Vec<Answering>) -> Vec<(String, Usage)> {
     let mut events = vec![Vec::new(); answerings.len()];
     let is_over = |event: Option<&Result<Event, Failure>>| matches!(event, Some(Ok(Event::Usage(_)) | Err(_)));
     while !events.iter().all(|events: &Vec<_>| is_over(events.last())) {

@@ -205,7 +205,7 @@ mod tests {
             f32_products_per_s: 10.0,
             bf16_products_per_s: 20.0,
         };
-        let cost = Cost { weight_bytes: 40, products: 5, page_bytes: 32 };
+        let cost = Cost { weight_bytes: 40, products: 5, page_bytes: 32, windowed_bytes: 0 };
         let of = |work, rate| share(&work, rate, cost, Compute::cpu(Precision::Fast), limits).map(|share| share.of);
         assert_eq!(of(Work::Answer { tokens: 0, depth: 10 }, 10.0), Some(0.5));
         assert_eq!(of(Work::Streams { count: 4, prompt: 10, answer: 0 }, 10.0), Some(0.2));
