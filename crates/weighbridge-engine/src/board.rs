@@ -26,7 +26,7 @@ pub(crate) struct Board {
 /// What an engine was like as its latest step began.
 #[derive(Debug, Default)]
 struct Posted {
-    /// Sequences that have tokens to compute before they draw, less those of the step under way.
+    /// Sequences that have tokens to compute before they draw, less those of the step under way, in order of arrival.
     pending: Vec<Pending>,
     /// Sequences that have pages, of at most so many.
     running: usize,
@@ -78,7 +78,7 @@ impl Board {
     /// Notes somebody on the way to the engine, who counts until that has seen them.
     pub(crate) fn announce(&self, newcomer: &Newcomer<'_>) {
         let Newcomer { caller, priority, tokens, .. } = *newcomer;
-        self.lock().pending.push(Pending { caller: caller.clone(), priority, tokens, waits: true });
+        self.lock().pending.push(Pending { caller: caller.clone(), priority, tokens, waits: true, order: u64::MAX });
     }
 
     /// How many tokens of a prompt are computed already, but for its last.

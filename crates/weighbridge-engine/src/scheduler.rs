@@ -4,7 +4,7 @@
 //! all that it holds; then its tokens are computed in chunks, then it decodes a token a step until it ends.
 //! A step holds first one token of every decoding sequence and then tokens of prompts, as many as the [`Pace`] allows,
 //! so that a long prompt never holds up running answers for longer than that. Callers take [`Turns`] at places and
-//! at the tokens of prompts, so that none waits for all that another has sent.
+//! at the tokens of prompts, so that none waits for all that another has sent; the prompts of one go in order of arrival.
 //!
 //! When pages run out, the youngest sequence gives its pages back and its tokens are computed again later, before
 //! anybody new begins. The oldest never gives back, so that every sequence ends.
@@ -23,7 +23,7 @@ use self::pace::Took;
 pub(crate) use self::pace::{Pace, Speed};
 pub(crate) use self::told::{Pending, Totals};
 use self::turns::Turns;
-pub(crate) use self::turns::{Caller, INTERACTIVE_IN_A_ROW};
+pub(crate) use self::turns::{Caller, INTERACTIVE_IN_A_ROW, passes};
 use crate::pages::{PagePool, Realm, Table};
 
 /// Tokens of prompts that one caller is given before it is the next one's turn within a step.
@@ -331,7 +331,8 @@ impl Scheduler {
         while budget > 0 {
             let (sequences, singly) = (&self.sequences, self.limits.replays_singly);
             let slice = |id| sequences.get(&id).map_or(0, |entry| entry.slice(singly)).min(budget);
-            let Some(id) = self.prompts.peek(slice) else { break };
+            let left = |id| sequences.get(&id).map_or(0, |entry| entry.tokens.len() - entry.computed);
+            let Some(id) = self.prompts.peek_by(slice, left) else { break };
             let count = slice(id);
             let Some(entry) = self.sequences.get_mut(&id) else { break };
             let first = entry.computed;

@@ -1,22 +1,24 @@
 //! When the first token of a prompt is to be expected: arithmetic on what an engine has posted.
 //!
-//! It follows the scheduler with water in place of tokens. Callers take turns, and so do the prompts of one caller, so
-//! that until a prompt is computed no other has got more than it; batches get one turn in nine while others wait. A
-//! step holds as many tokens as the pace allows beside the answers that run.
+//! It follows the scheduler with water in place of tokens. Callers take turns, so that until a prompt is computed no
+//! other caller has got more than its own; the prompts of one caller go in order of arrival, but for one that is short
+//! beside the first of them, which gets half; batches get one turn in nine while others wait. A step holds as many
+//! tokens as the pace allows beside the answers that run.
 
 use std::time::Duration;
 
 use weighbridge_backend::Priority;
 
 use super::{Newcomer, Posted};
-use crate::scheduler::{Caller, INTERACTIVE_IN_A_ROW, Pending, SLICE};
+use crate::scheduler::{Caller, INTERACTIVE_IN_A_ROW, Pending, SLICE, passes};
 
 impl Posted {
     /// From now to the first token of a newcomer, a place coming free every so often. `None` where no prompt was
     /// computed yet, or where it has to wait for a place and none has come free yet.
     pub(super) fn first_token(&self, newcomer: &Newcomer<'_>, places: Option<Duration>) -> Option<Duration> {
         // A turn is a slice, also before somebody who needs less.
-        let ahead = self.ahead(newcomer, newcomer.tokens.next_multiple_of(SLICE), |pending| pending.tokens);
+        let own = newcomer.tokens.next_multiple_of(SLICE);
+        let ahead = self.ahead(newcomer, own, self.mine(newcomer, own), |pending| pending.tokens);
         // Whoever has less to compute is there first, and goes on with its answer.
         let sooner = self.pending.iter().any(|pending| pending.tokens < newcomer.tokens);
         let beside = self.step.0 > 0 || sooner;
@@ -47,7 +49,8 @@ impl Posted {
 
     /// How many places have to come free before the newcomer has one, and pages with it.
     fn places_missing(&self, newcomer: &Newcomer<'_>) -> usize {
-        let rank = 1 + self.ahead(newcomer, 1, |pending| usize::from(pending.waits));
+        let waiting = |pending: &Pending| usize::from(pending.waits);
+        let rank = 1 + self.ahead(newcomer, 1, self.of(newcomer).map(waiting).sum(), waiting);
         let missing = rank.saturating_sub(self.max_running.saturating_sub(self.running));
         let available = self.pages.capacity - self.pages.used;
         let lacks_windowed = self.windowed.is_some_and(|it| newcomer.all_pages.min(it.most) > it.unpromised);
@@ -55,9 +58,27 @@ impl Posted {
         missing.max(usize::from(lacks_pages))
     }
 
-    /// What others get, in the unit of `size`, before the newcomer has had `own` of it.
-    fn ahead(&self, newcomer: &Newcomer<'_>, own: usize, size: impl Fn(&Pending) -> usize) -> usize {
-        let mut mine = 0;
+    /// What the caller of a newcomer has waiting with it.
+    fn of(&self, newcomer: &Newcomer<'_>) -> impl Iterator<Item = &Pending> {
+        let Newcomer { caller, priority, .. } = *newcomer;
+        self.pending.iter().filter(move |pending| pending.priority == priority && pending.caller == *caller)
+    }
+
+    /// Tokens of other prompts of its caller that are computed before `own` of a newcomer.
+    fn mine(&self, newcomer: &Newcomer<'_>, own: usize) -> usize {
+        let all = self.of(newcomer).map(|pending| pending.tokens).sum();
+        if !self.of(newcomer).next().is_some_and(|first| passes(newcomer.tokens, first.tokens)) {
+            return all;
+        }
+        // Those that are shorter yet pass before it, and meanwhile the others get as much.
+        let shorter: usize =
+            self.of(newcomer).map(|pending| pending.tokens).filter(|&tokens| tokens <= newcomer.tokens).sum();
+        shorter + (all - shorter).min(shorter + own)
+    }
+
+    /// What others get, in the unit of `size`, before the newcomer has had `own` of it, and other prompts of its caller
+    /// `mine`.
+    fn ahead(&self, newcomer: &Newcomer<'_>, own: usize, mine: usize, size: impl Fn(&Pending) -> usize) -> usize {
         let mut peers: Vec<(&Caller, usize)> = Vec::new();
         let mut others = 0;
         for pending in &self.pending {
@@ -65,7 +86,7 @@ impl Posted {
             if pending.priority != newcomer.priority {
                 others += size;
             } else if pending.caller == *newcomer.caller {
-                mine += size.min(own);
+                // That is `mine`.
             } else if let Some((_, sum)) = peers.iter_mut().find(|(caller, _)| **caller == pending.caller) {
                 *sum += size;
             } else {
@@ -93,7 +114,7 @@ mod tests {
     use crate::scheduler::Speed;
 
     fn pending(caller: &str, priority: Priority, tokens: usize) -> Pending {
-        Pending { caller: Some(caller.into()), priority, tokens, waits: false }
+        Pending { caller: Some(caller.into()), priority, tokens, waits: false, order: 0 }
     }
 
     /// A millisecond for a token of a prompt, 20 for a step of answers, 100 tokens in a step; nothing runs.
@@ -140,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn what_a_caller_has_sent_before_is_computed_before_unless_it_is_far_longer() {
+        let mine = |first| vec![pending("me", Interactive, first), pending("me", Interactive, 90)];
+        assert_eq!(wait(&posted(mine(150)), Interactive, 100, None), Some(150 + 90 + 100 + 4 * 20));
+        assert_eq!(wait(&posted(mine(500)), Interactive, 100, None), Some(90 + 90 + 128 + 100 + 5 * 20));
+    }
+
+    #[test]
     fn batches_wait_for_the_others_who_leave_them_a_turn_in_nine() {
         let batches = vec![pending("a", Batch, 5000)];
         assert_eq!(wait(&posted(batches.clone()), Interactive, 800, None), Some(900));
@@ -169,6 +197,7 @@ mod tests {
             priority: if batch { Batch } else { Interactive },
             tokens,
             waits,
+            order: 0,
         })
     }
 

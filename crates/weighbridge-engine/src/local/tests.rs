@@ -98,6 +98,10 @@ fn a_third_answer_waits_for_a_place() -> Outcome {
 fn an_answer_that_nobody_reads_ends_within_a_step_also_in_mid_prefill() -> Outcome {
     let (desk, mut engine) = by_hand()?;
     let other = desk.start(&ask(STORY))?;
+    // Until then its prompt goes first.
+    while other.meter.usage().completion_tokens == 0 {
+        turn(&mut engine);
+    }
     for steps in [2, 12] {
         let answering = desk.start(&ask(STORY))?;
         for _ in 0..steps {

@@ -99,6 +99,22 @@ fn running_answers_come_first_and_a_short_prompt_passes_a_long_one() {
 }
 
 #[test]
+fn the_first_of_many_prompts_of_a_caller_has_its_answer_before_the_others_begin() {
+    let mut scheduler = scheduler(20, 64, 1000);
+    (0..16).for_each(|id| scheduler.enqueue(arrival(id, &different(id as u32, 90))));
+    let mut firsts = Vec::new();
+    for step in 0.. {
+        let drawn = turn(&mut scheduler).into_iter().filter(|&(id, _, count, draws)| draws && (count > 1 || id > 99));
+        firsts.extend(drawn.map(|(id, ..)| (id, step)));
+        if firsts.len() == 16 {
+            break;
+        }
+    }
+    let in_order: Vec<_> = (0..16).map(|id| (id, (id as usize * 90 + 89) / 64)).collect();
+    assert_eq!(firsts, in_order);
+}
+
+#[test]
 fn a_caller_with_many_prompts_leaves_another_half_of_every_step() {
     let mut scheduler = scheduler(20, 64, 1000);
     for id in 0..5 {

@@ -26,6 +26,8 @@ pub(crate) struct Pending {
     pub(crate) tokens: usize,
     /// It has no pages yet.
     pub(crate) waits: bool,
+    /// Whoever came later has more.
+    pub(crate) order: u64,
 }
 
 impl Scheduler {
@@ -50,14 +52,16 @@ impl Scheduler {
         self.limits.pace.speed(answers, self.running.len().saturating_sub(answers) + 1)
     }
 
-    /// Writes down every sequence that has tokens to compute before it draws, in no order.
+    /// Writes down every sequence that has tokens to compute before it draws, in order of arrival.
     pub(crate) fn pending(&self, pending: &mut Vec<Pending>) {
         pending.clear();
-        pending.extend(self.sequences.values().filter(|entry| !entry.decodes).map(|entry| Pending {
+        pending.extend(self.sequences.iter().filter(|(_, entry)| !entry.decodes).map(|(id, entry)| Pending {
             caller: entry.caller.clone(),
             priority: entry.priority,
             tokens: entry.tokens.len() - if entry.table.is_empty() { entry.found } else { entry.computed },
             waits: entry.table.is_empty(),
+            order: id.0,
         }));
+        pending.sort_unstable_by_key(|pending| pending.order);
     }
 }

@@ -1,5 +1,8 @@
 //! Whose turn it is: callers take turns by deficit, and interactive requests go before batches.
 //!
+//! What one caller has waiting goes in order of arrival, so that the first of many has its answer early and not all of
+//! them late; one that is short beside the first of them passes it in every other turn of theirs.
+//!
 //! Deficit round robin of Shreedhar and Varghese, *Efficient Fair Queuing Using Deficit Round Robin* (SIGCOMM 1995): a
 //! caller whose turn comes may use a quantum more than before, and keeps what it could not use. So over any time in
 //! which two callers wait, what they get differs by less than two quanta and twice the dearest of their sequences,
@@ -41,7 +44,12 @@ struct Line {
     deficit: usize,
     /// Its turn has come, and has not gone by.
     has_turn: bool,
+    /// In order of arrival.
     waiting: VecDeque<SequenceId>,
+    /// The turn is of the shortest, where that is short enough.
+    favours_short: bool,
+    /// Whose turn it is.
+    chosen: Option<SequenceId>,
 }
 
 impl Turns {
@@ -51,33 +59,41 @@ impl Turns {
         Self { interactive: ring(), batch: ring(), in_a_row: 0 }
     }
 
-    /// Puts a sequence behind those of its caller.
+    /// Puts a sequence among those of its caller, in order of arrival.
     pub(super) fn push(&mut self, caller: &Caller, priority: Priority, id: SequenceId) {
         self.ring(priority).push(caller, id);
     }
 
     /// Whose turn it is; the same until it is taken, or another is pushed or removed.
     pub(super) fn peek(&mut self, cost: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
+        self.peek_by(cost, |_| 0)
+    }
+
+    /// The same where a turn takes a part of what a sequence still has to take.
+    pub(super) fn peek_by(
+        &mut self,
+        cost: impl Fn(SequenceId) -> usize,
+        left: impl Fn(SequenceId) -> usize,
+    ) -> Option<SequenceId> {
         let priority = self.priority();
-        self.ring(priority).peek(cost)
+        self.ring(priority).peek(cost, left)
     }
 
     /// Takes the sequence that [`Turns::peek`] gave, at what its turn costs.
     pub(super) fn take(&mut self, cost: usize) -> Option<SequenceId> {
         let ring = self.spend(cost);
         let line = ring.callers.front_mut()?;
-        let id = line.waiting.pop_front()?;
+        let id = line.chosen.take()?;
+        line.waiting.retain(|&other| other != id);
         if line.waiting.is_empty() {
             ring.callers.pop_front();
         }
         Some(id)
     }
 
-    /// Puts the sequence that [`Turns::peek`] gave behind those of its caller, at what its turn costs.
+    /// Leaves the sequence that [`Turns::peek_by`] gave where it is, at what its turn costs.
     pub(super) fn put_back(&mut self, cost: usize) {
-        if let Some(line) = self.spend(cost).callers.front_mut() {
-            line.waiting.rotate_left(1);
-        }
+        self.spend(cost);
     }
 
     fn spend(&mut self, cost: usize) -> &mut Ring {
@@ -89,6 +105,7 @@ impl Turns {
         let ring = self.ring(priority);
         if let Some(line) = ring.callers.front_mut() {
             line.deficit = line.deficit.saturating_sub(cost);
+            line.favours_short = !line.favours_short;
         }
         ring
     }
@@ -115,26 +132,32 @@ impl Turns {
 impl Ring {
     fn push(&mut self, caller: &Caller, id: SequenceId) {
         match self.callers.iter_mut().find(|line| line.caller == *caller) {
-            Some(line) => line.waiting.push_back(id),
+            Some(line) => {
+                let at = line.waiting.partition_point(|&other| other < id);
+                line.waiting.insert(at, id);
+            }
             None => self.callers.push_back(Line {
                 caller: caller.clone(),
                 deficit: 0,
                 has_turn: false,
                 waiting: [id].into(),
+                favours_short: false,
+                chosen: None,
             }),
         }
     }
 
-    fn peek(&mut self, cost: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
+    fn peek(&mut self, cost: impl Fn(SequenceId) -> usize, left: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
         loop {
             let line = self.callers.front_mut()?;
-            let first = *line.waiting.front()?;
+            let first = line.choose(&left)?;
             if !line.has_turn {
                 line.has_turn = true;
                 line.deficit += self.quantum;
             }
             if line.deficit >= cost(first) {
-                return Some(first);
+                line.chosen = Some(first);
+                return line.chosen;
             }
             line.has_turn = false;
             self.callers.rotate_left(1);
@@ -147,6 +170,23 @@ impl Ring {
         }
         self.callers.retain(|line| !line.waiting.is_empty());
     }
+}
+
+impl Line {
+    /// The first, or in every other turn the shortest where it is short beside the first.
+    fn choose(&self, left: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
+        let first = *self.waiting.front()?;
+        if !self.favours_short {
+            return Some(first);
+        }
+        let shortest = self.waiting.iter().copied().min_by_key(|&id| left(id))?;
+        Some(if passes(left(shortest), left(first)) { shortest } else { first })
+    }
+}
+
+/// Whether what has so much left is short beside what has `first`.
+pub(crate) fn passes(left: usize, first: usize) -> bool {
+    left <= first / 2
 }
 
 #[cfg(test)]
@@ -198,6 +238,41 @@ mod tests {
             turns.push(&None, Priority::Interactive, SequenceId(id));
         }
         assert_eq!(order(&mut turns, |_| 1), [0, 1, 2, 3, 4, 5, 6, 7, 100, 8, 9]);
+    }
+
+    /// Takes turns of one each, with so much to take of each sequence; gives who is through, in order.
+    fn ends(turns: &mut Turns, left: &mut [usize]) -> Vec<u64> {
+        let mut ends = Vec::new();
+        while let Some(id) = turns.peek_by(|_| 1, |id| left[id.0 as usize]) {
+            let left = &mut left[id.0 as usize];
+            *left -= 1;
+            if *left == 0 {
+                turns.take(1);
+                ends.push(id.0);
+            } else {
+                turns.put_back(1);
+            }
+        }
+        ends
+    }
+
+    #[test]
+    fn what_a_caller_sends_goes_in_order_of_arrival_and_a_short_one_passes_a_long_one() {
+        let mut turns = Turns::new(1);
+        for id in [0, 3, 1, 2] {
+            turns.push(&None, Priority::Interactive, SequenceId(id));
+        }
+        assert_eq!(ends(&mut turns, &mut [10, 9, 6, 10]), [0, 1, 2, 3]);
+        for id in 0..3 {
+            turns.push(&None, Priority::Interactive, SequenceId(id));
+        }
+        let mut left = [10, 9, 3];
+        (0..6).for_each(|_| {
+            let id = turns.peek_by(|_| 1, |id| left[id.0 as usize]).expect("somebody waits");
+            left[id.0 as usize] -= 1;
+            turns.put_back(1);
+        });
+        assert_eq!(left, [7, 9, 0], "each got every other turn");
     }
 
     #[test]
