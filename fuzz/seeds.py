@@ -278,9 +278,49 @@ TEMPLATES = {
     "blocks": "{% if messages[0]['role'] == 'system' -%} s {%- elif tools is not none %} t {% else %} u {% endif %}{% filter upper %}x{% endfilter %}{% with a=1 %}{{ a }}{% endwith %}{% break %}{% continue %}",
 }  # fmt: skip
 
+# An answer in each format of calls, in the order of `ToolFormat::ALL`; thoughts as in the first of `ReasoningFormat::ALL`.
+JSON = '{"name": "f", "arguments": {"a": [1, "x\\n"]}}'
+ACTIONS = '[{"tool_name": "f", "parameters": {"a": 1}}, {"tool_name": "g", "parameters": {}}]'
+TAGS = "<function=f>\n<parameter=a>\n[1]\n</parameter>\n<parameter=b>\nx y\n</parameter>\n</function>\n"
+DSML = '<｜DSML｜invoke name="f">\n<｜DSML｜parameter name="a" string="false">1</｜DSML｜parameter>\n</｜DSML｜invoke>\n'
+ANSWERS = {
+    "hermes": f"<think>\nSo.\n</think>\n\nText\n<tool_call>\n{JSON}\n</tool_call>\n<tool_call>[{JSON}, {JSON}]</tool_call> end",
+    "tool_calls": f"<tool_calls>[{JSON}, {JSON}]</tool_calls>",
+    "qwen_xml": f"<tool_call>\n{TAGS}</tool_call>\n{TAGS}</tool_call>",
+    "seed": f"<seed:tool_call>\n{TAGS}</seed:tool_call>",
+    "glm": "<tool_call>f\n<arg_key>a</arg_key>\n<arg_value>[1]</arg_value>\n</tool_call><tool_call>g</tool_call>",
+    "minimax": '<minimax:tool_call>\n<invoke name="f">\n<parameter name="a">1</parameter>\n</invoke>\n</minimax:tool_call>',
+    "dsml": f"a\n\n<｜DSML｜function_calls>\n{DSML}{DSML}</｜DSML｜function_calls>",
+    "dsml_tool_calls": f"<think>a<｜DSML｜tool_calls>\n{DSML}</｜DSML｜tool_calls>",
+    "deepseek": '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>f\n```json\n{"a": 1}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    "deepseek_v31": '<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>f<｜tool▁sep｜>{"a": 1}<｜tool▁call▁end｜><｜tool▁calls▁end｜>',
+    "kimi": '<|tool_calls_section_begin|><|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{"a": 1}<|tool_call_end|><|tool_calls_section_end|>',
+    "mistral": f"[TOOL_CALLS] [{JSON}, {JSON}]",
+    "mistral_args": '[TOOL_CALLS]f[CALL_ID]abc123XYZ[ARGS]{"a": 1}[TOOL_CALLS]g[ARGS]{}',
+    "llama": '{"name": "f", "parameters": {"a": 1}}; {"name": "g", "parameters": {}}',
+    "pythonic": "[f(a=1, b='x\\'y', c=[True, {'k': None}]), g()]",
+    "lfm": '<|tool_call_start|>[f(a="x")]<|tool_call_end|>',
+    "olmo": "<function_calls>\nf(a=1.5)\ng(b=(1, 2,))\n</function_calls>",
+    "command": f"<|START_ACTION|>{ACTIONS}<|END_ACTION|>",
+    "command_r": f"Action:\n```json\n{ACTIONS}```",
+    "gemma": '<|tool_call>call:f{a:<|"|>x<|"|>,b:[{<|"|>k<|"|>:true}]}<tool_call|>',
+    "phi": f"<|tool_call|>[{JSON}]<|/tool_call|>",
+    "functools": f"functools[{JSON}]",
+    "functionary": '<function=f>{"a": 1}</function>',
+    "harmony": '<|channel|>analysis<|message|>So.<|end|><|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>',
+}  # fmt: skip
+
+
+def answers():
+    for number, (name, answer) in enumerate(ANSWERS.items()):
+        yield name, bytes([number, 0, 3]) + answer.encode()
+        # As far as an answer gets whose length is bounded.
+        yield f"{name}-cut", bytes([number, 0, 1]) + answer[: len(answer) * 2 // 3].encode()
+
 
 def main():
     targets = {
+        "answer": answers(),
         "safetensors": folder_nasties(),
         "chat_template": ((name, source.encode()) for name, source in TEMPLATES.items()),
     }

@@ -104,7 +104,7 @@ impl LiteralCalls {
             Dialect::Gemma => text.strip_prefix("call:"),
             Dialect::Python => Some(text.as_str()),
         };
-        let Some(name) = name.filter(|name| is_name(name) && (!out.only_known || out.schemas.has(name))) else {
+        let Some(name) = name.filter(|name| is_name(name) && (!out.only_known || out.schemas.may_have(name))) else {
             return Step::Refused;
         };
         out.begin(name, None);

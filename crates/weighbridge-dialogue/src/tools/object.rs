@@ -147,7 +147,7 @@ impl Object {
             Member::Told => out.end(),
             Member::Name => {
                 let name: String = serde_json::from_str(&self.text).unwrap_or_default();
-                if name.is_empty() || out.only_known && !out.schemas.has(&name) {
+                if name.is_empty() || out.only_known && !out.schemas.may_have(&name) {
                     return Step::Refused;
                 }
                 if let Arguments::Held(arguments) = std::mem::replace(&mut self.arguments, Arguments::Missing) {

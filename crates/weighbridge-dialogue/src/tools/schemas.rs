@@ -34,8 +34,9 @@ impl ToolSchemas {
         Self { tools: tools.collect() }
     }
 
-    pub(crate) fn has(&self, tool: &str) -> bool {
-        self.tools.contains_key(tool)
+    /// Whether this may be a tool's name; any may where none is known.
+    pub(crate) fn may_have(&self, tool: &str) -> bool {
+        self.tools.is_empty() || self.tools.contains_key(tool)
     }
 
     pub(crate) fn kind(&self, tool: &str, parameter: &str) -> Kind {
