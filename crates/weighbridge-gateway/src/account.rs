@@ -138,9 +138,9 @@ impl Account {
     }
 
     /// It was refused before any attempt, every attempt failed, or the gateway was stopped during one: this
-    /// error went out, and nothing else.
-    pub(crate) fn refuse(mut self, refusal: &Refusal) {
-        self.receipt.status = refusal.status();
+    /// error went out with this status, and nothing else.
+    pub(crate) fn refuse(mut self, refusal: &Refusal, status: u16) {
+        self.receipt.status = status;
         let outcome = match self.receipt.attempts.last() {
             None => Outcome::Refused,
             Some(_) if refusal.is_stop() => return self.break_off(FailureKind::ShuttingDown),

@@ -1,4 +1,4 @@
-//! Who asks: bearer keys, kept as SHA-256, compared in constant time.
+//! Who asks: keys, sent as a bearer or in `x-api-key`, kept as SHA-256, compared in constant time.
 
 use std::sync::Arc;
 
@@ -8,6 +8,9 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use weighbridge_policy::CallerFacts;
 
 use crate::respond::Refusal;
+
+/// Where Anthropic's clients put a key.
+const API_KEY_HEADER: &str = "x-api-key";
 
 /// A key's SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,8 +87,12 @@ impl Callers {
     /// The caller who sent these headers; `None` where the gateway is open.
     fn find(&self, headers: &HeaderMap) -> Result<Option<&CallerKey>, Refusal> {
         let Self::Keys(keys) = self else { return Ok(None) };
-        let sent = headers.get(header::AUTHORIZATION).ok_or(Refusal::unauthorised(true))?;
-        let key = sent.to_str().ok().and_then(bearer).ok_or(Refusal::unauthorised(false))?;
+        let key = match (headers.get(header::AUTHORIZATION), headers.get(API_KEY_HEADER)) {
+            (Some(sent), _) => sent.to_str().ok().and_then(bearer),
+            (None, Some(sent)) => sent.to_str().ok().map(str::trim),
+            (None, None) => return Err(Refusal::unauthorised(true)),
+        };
+        let key = key.ok_or(Refusal::unauthorised(false))?;
         let hash = KeyHash::of(key);
         // Every key is compared, and none of the comparisons ends early: time tells nothing.
         let mut found = u32::MAX;
@@ -142,6 +149,25 @@ mod tests {
         check(Some("Basic key-a"), Err("invalid_api_key"));
         check(Some("Bearer"), Err("invalid_api_key"));
         check(None, Err("none"));
+    }
+
+    #[test]
+    fn a_key_may_come_as_anthropics_clients_send_it() {
+        for (authorization, key, expected) in [
+            (None, "key-b", Ok("b")),
+            (None, "Bearer key-b", Err("invalid_api_key")),
+            // A client that is configured with both means its bearer.
+            (Some("Bearer key-a"), "key-b", Ok("a")),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(API_KEY_HEADER, HeaderValue::from_static(key));
+            if let Some(value) = authorization {
+                headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            let found = callers().identify(&headers);
+            let name = found.as_ref().map(|caller| caller.as_ref().map_or("open", |caller| &*caller.name));
+            assert_eq!(name.map_err(Refusal::code), expected, "{key}");
+        }
     }
 
     #[test]

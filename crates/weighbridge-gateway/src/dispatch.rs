@@ -11,7 +11,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
-use weighbridge_backend::{Answering, Event, Events, Failure, FailureKind, NanoUsd, Request, Stage};
+use weighbridge_backend::{
+    Answering, Capability, Event, Events, Failure, FailureKind, NanoUsd, Need, Offer, Request, Stage,
+};
 use weighbridge_policy::{Choice, FirstToken, Plan};
 
 use crate::account::Account;
@@ -113,6 +115,7 @@ impl Core {
             || Failure::new(FailureKind::Internal, format!("the plan names an unknown backend {}", choice.backend));
         let registered = self.backend(&choice.backend).ok_or_else(gone)?;
         account.attempting(&choice.backend);
+        let request = without_unused_effort(request, registered.backend.offer());
         let Answering { mut events, meter } = registered.backend.answer(request).await?;
         account.metered(meter, registered.backend.offer().price);
         let silent = || Failure::new(FailureKind::Cut, format!("{} ended its answer before it began", choice.backend));
@@ -157,6 +160,14 @@ impl Core {
         let seconds = self.limits.first_event.as_secs();
         Failure::new(FailureKind::Timeout(Stage::Total), format!("no backend began to answer within {seconds} s"))
     }
+}
+
+/// Effort that was only a hint does not reach a backend that cannot use it: an upstream would refuse the request for it.
+fn without_unused_effort(request: Arc<Request>, offer: &Offer) -> Arc<Request> {
+    if request.effort.is_none() || offer.meets(&Need::Capability(Capability::ReasoningEffort)) {
+        return request;
+    }
+    Arc::new(Request { effort: None, ..Request::clone(&request) })
 }
 
 #[cfg(test)]

@@ -30,6 +30,17 @@ pub(crate) type Attempts = BoxFuture<'static, (Account, Result<Dispatched, Failu
 /// Answers a request that came by `surface`.
 pub(crate) async fn serve(gateway: Arc<Core>, surface: &'static dyn Surface, request: HttpRequest<Body>) -> Response {
     let id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
+    let mut response = answered(gateway, surface, request, Arc::clone(&id)).await;
+    surface.mark(&mut response, &id);
+    response
+}
+
+async fn answered(
+    gateway: Arc<Core>,
+    surface: &'static dyn Surface,
+    request: HttpRequest<Body>,
+    id: Arc<str>,
+) -> Response {
     let (parts, body) = request.into_parts();
     let caller = match gateway.callers.identify(&parts.headers) {
         Ok(caller) => caller,
@@ -96,7 +107,7 @@ impl Core {
         let slow = surface.reads_slowly() || body.len() >= LARGE_BODY;
         let work = move || -> Result<_, Refusal> {
             let caller = caller.as_deref();
-            let mut inbound = surface.read(&Arriving { id, body: &body })?;
+            let mut inbound = surface.read(&Arriving { id, headers: &headers, body: &body })?;
             let arrival = Arrival { path: surface.path(), headers: &headers, caller };
             let prepared = gateway.prepare(&arrival, &inbound.request);
             if let Ok(prepared) = &prepared {
@@ -134,7 +145,7 @@ async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acco
     let bill = account.bill();
     let hints = dispatched.choice.unused_hints.join(", ");
     let heading = Heading::of_account(&account, bill.cost).with_unused_hints(&hints);
-    let head = Head::new(&gateway, &request, &dispatched.choice.backend);
+    let head = Head::new(&gateway, &request, &dispatched.choice, bill.usage);
     let body = writer.whole(&head, dispatched.begun, &bill);
     account.complete();
     heading.put_on(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -171,6 +182,6 @@ async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acc
 fn refused(surface: &dyn Surface, account: Account, refusal: &Refusal) -> Response {
     let heading = Heading::of_account(&account, NanoUsd::ZERO);
     let response = surface.refuse(refusal, account.request_id());
-    account.refuse(refusal);
+    account.refuse(refusal, response.status().as_u16());
     heading.put_on(response)
 }

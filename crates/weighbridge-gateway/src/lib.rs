@@ -19,6 +19,7 @@ mod gateway;
 mod heading;
 mod inference;
 mod listener;
+mod messages;
 mod metrics;
 mod model_metrics;
 mod pages;

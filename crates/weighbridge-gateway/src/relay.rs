@@ -162,7 +162,7 @@ impl Open {
         let Relay { gateway, request, mut writer } = relay;
         let Dispatched { choice, begun, rest } = dispatched;
         let mut opening = Vec::with_capacity(512);
-        writer.open(&Head::new(&gateway, &request, &choice.backend), &mut opening);
+        writer.open(&Head::new(&gateway, &request, &choice, account.bill().usage), &mut opening);
         Self {
             writer,
             account,

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use http::HeaderMap;
 use weighbridge_backend::{BackendId, Event, NanoUsd, Request, Usage};
+use weighbridge_policy::Choice;
 
 use crate::gateway::Core;
 use crate::respond::Refusal;
@@ -32,11 +34,17 @@ pub(crate) trait Surface: Send + Sync {
         _ = request_id;
         refusal.clone().into_response()
     }
+
+    /// Puts what headers of its own the API has on an answer, whole, streamed or refused.
+    fn mark(&self, response: &mut Response, request_id: &str) {
+        _ = (response, request_id);
+    }
 }
 
 /// What there is to read.
 pub(crate) struct Arriving<'a> {
     pub(crate) id: Arc<str>,
+    pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
 }
 
@@ -80,22 +88,35 @@ pub(crate) struct Head {
     pub(crate) backend: BackendId,
     /// What its answers depend on beside the request.
     pub(crate) fingerprint: Option<String>,
+    /// What was used by then: the prompt, counted or expected.
+    pub(crate) used: Usage,
 }
 
 impl Head {
-    pub(crate) fn new(gateway: &Core, request: &Request, backend: &BackendId) -> Self {
+    pub(crate) fn new(gateway: &Core, request: &Request, choice: &Choice, mut used: Usage) -> Self {
+        let backend = &choice.backend;
+        if let (0, Some(expected)) = (used.prompt_tokens, choice.prompt_tokens) {
+            used.prompt_tokens = expected.tokens();
+        }
         let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             request_id: Arc::clone(&request.id),
             created: elapsed.map_or(0, |elapsed| elapsed.as_secs()),
             backend: backend.clone(),
             fingerprint: gateway.backend(backend).and_then(|found| found.backend.offer().fingerprint.clone()),
+            used,
         }
     }
 
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        Self { request_id: "a-b".into(), created: 7, backend: BackendId::new("demo"), fingerprint: None }
+        Self {
+            request_id: "a-b".into(),
+            created: 7,
+            backend: BackendId::new("demo"),
+            fingerprint: None,
+            used: Usage::default(),
+        }
     }
 
     /// The id without its dashes, as ids of answers have it behind their prefix.

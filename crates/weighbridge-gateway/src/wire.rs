@@ -1,16 +1,24 @@
-//! The OpenAI wire format, in and out. `wire::ChatBody` turns into `backend::Request` and events turn into
-//! bodies and chunks; nothing past this folder knows JSON of the OpenAI API.
+//! The wire formats, in and out: OpenAI's chat completions, Anthropic's messages. `wire::ChatBody` turns into
+//! `backend::Request` and events turn into bodies and chunks; nothing past this folder knows JSON of either API.
 
 mod chat_answer;
 mod chat_body;
 mod chat_stream;
 mod error;
 mod fields;
+mod messages_answer;
+mod messages_body;
+mod messages_error;
+mod messages_stream;
 
 pub(crate) use chat_answer::ChatAnswer;
 pub(crate) use chat_body::ChatBody;
 pub(crate) use chat_stream::{ChatStream, error_event};
 pub(crate) use error::WireError;
+pub(crate) use messages_answer::MessagesAnswer;
+pub(crate) use messages_body::{MessagesBody, Purpose, Version};
+pub(crate) use messages_error::{messages_error, messages_status};
+pub(crate) use messages_stream::{MessagesStream, PING, event as messages_event};
 
 use serde_json::{Value, json};
 use weighbridge_backend::Usage;

@@ -10,12 +10,12 @@ mod tools;
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request};
 
 use super::WireError;
-use super::fields::Fields;
+use super::fields::{Fields, object_of};
 use constraint::constraint;
+pub(super) use constraint::schema_of;
 use messages::messages;
 use parameters::{choices, effort, features, hints, max_output_tokens, sampling, stream_options, template};
 use tools::{tool_choice, tools};
@@ -35,18 +35,7 @@ impl ChatBody {
     /// # Errors
     /// The first thing that is wrong with it.
     pub(crate) fn parse(id: Arc<str>, body: &[u8]) -> Result<Self, WireError> {
-        let value: Value = serde_json::from_slice(body).map_err(|error| WireError {
-            message: format!("We could not parse the JSON body of your request: {error}."),
-            param: None,
-            code: "invalid_json",
-        })?;
-        let Value::Object(_) = value else {
-            return Err(WireError {
-                message: "The body must be a JSON object.".into(),
-                param: None,
-                code: "invalid_type",
-            });
-        };
+        let value = object_of(body)?;
         let fields = Fields::of(&value, "")?;
         let mut asked = Vec::new();
         let mut request = Request {
@@ -129,11 +118,11 @@ fn unknown(fields: &Fields<'_>, asked: &mut Vec<Asked>) {
     asked.extend(unknown.map(|key| passed_on(key.to_owned())));
 }
 
-fn need(parameter: &str, capability: Capability) -> Asked {
+pub(super) fn need(parameter: &str, capability: Capability) -> Asked {
     Asked { parameter: parameter.to_owned(), need: Need::Capability(capability), hint: false }
 }
 
-fn hint(parameter: &str, capability: Capability) -> Asked {
+pub(super) fn hint(parameter: &str, capability: Capability) -> Asked {
     Asked { hint: true, ..need(parameter, capability) }
 }
 
@@ -142,7 +131,7 @@ fn passed_on(parameter: String) -> Asked {
     Asked { parameter, need: Need::Dialect(Dialect::OpenAiChat), hint: false }
 }
 
-fn model(fields: &Fields<'_>) -> Result<String, WireError> {
+pub(super) fn model(fields: &Fields<'_>) -> Result<String, WireError> {
     let model = fields.required_string("model")?;
     match model.len() {
         0 => Err(WireError::invalid("model", "it is empty")),

@@ -4,6 +4,19 @@ use serde_json::{Map, Value};
 
 use super::WireError;
 
+/// Reads a body that is one JSON object.
+pub(super) fn object_of(body: &[u8]) -> Result<Value, WireError> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| WireError {
+        message: format!("We could not parse the JSON body of your request: {error}."),
+        param: None,
+        code: "invalid_json",
+    })?;
+    match value {
+        Value::Object(_) => Ok(value),
+        _ => Err(WireError { message: "The body must be a JSON object.".into(), param: None, code: "invalid_type" }),
+    }
+}
+
 /// The fields of an object that stands at `path` in the body (empty for the body itself).
 pub(super) struct Fields<'a> {
     object: &'a Map<String, Value>,

@@ -108,7 +108,7 @@ fn of_kind(kind: &str, value: &Value, path: &str) -> Result<Constraint, WireErro
     }
 }
 
-fn schema_of(schema: &Value, path: &str) -> Result<Constraint, WireError> {
+pub(in crate::wire) fn schema_of(schema: &Value, path: &str) -> Result<Constraint, WireError> {
     if !schema.is_object() && !schema.is_boolean() {
         return Err(WireError::wrong_type(path, "an object", schema));
     }

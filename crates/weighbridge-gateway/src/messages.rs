@@ -1,0 +1,101 @@
+//! `POST /v1/messages`: Anthropic's Messages API.
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde_json::json;
+use weighbridge_backend::Event;
+
+use crate::respond::Refusal;
+use crate::surface::{Arriving, Bill, Head, Inbound, Surface, Writer};
+use crate::wire::{
+    MessagesAnswer, MessagesBody, MessagesStream, PING, Purpose, Version, messages_error, messages_event,
+    messages_status,
+};
+
+/// The header that names the rules.
+pub(crate) const VERSION_HEADER: &str = "anthropic-version";
+/// The header that Anthropic's clients find a request's id in.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Anthropic's messages.
+pub(crate) struct Messages;
+
+impl Surface for Messages {
+    fn path(&self) -> &'static str {
+        "/v1/messages"
+    }
+
+    fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
+        let MessagesBody { request, shows_thinking } = read(arriving, Purpose::Answer)?;
+        let id = arriving.id.to_string();
+        Ok(Inbound { request, writer: Box::new(MessagesWriter { id, shows_thinking, stream: None }) })
+    }
+
+    fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
+        let status = StatusCode::from_u16(messages_status(refusal.status())).unwrap_or(StatusCode::BAD_GATEWAY);
+        refusal.respond(status, &messages_error(refusal.status(), &refusal.to_json(), request_id))
+    }
+
+    fn mark(&self, response: &mut Response, request_id: &str) {
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+    }
+}
+
+/// Reads a body by the rules that its headers name.
+pub(crate) fn read(arriving: &Arriving<'_>, purpose: Purpose) -> Result<MessagesBody, Refusal> {
+    let version = version(arriving.headers)?;
+    Ok(MessagesBody::parse(arriving.id.clone(), arriving.body, version, purpose)?)
+}
+
+/// A client that names no version keeps the rules that all versions began with.
+fn version(headers: &HeaderMap) -> Result<Version, Refusal> {
+    let Some(value) = headers.get(VERSION_HEADER) else { return Ok(Version::Of2023) };
+    let named = value.to_str().ok().and_then(Version::named);
+    named.ok_or_else(|| Refusal::bad_header(VERSION_HEADER, "expected 2023-06-01 or 2026-10-21"))
+}
+
+struct MessagesWriter {
+    id: String,
+    shows_thinking: bool,
+    /// Once it is open.
+    stream: Option<(MessagesStream, Head)>,
+}
+
+impl Writer for MessagesWriter {
+    fn whole(self: Box<Self>, head: &Head, events: Vec<Event>, bill: &Bill) -> Vec<u8> {
+        let mut answer = MessagesAnswer::new(self.shows_thinking);
+        events.into_iter().for_each(|event| answer.push(event));
+        answer.into_json(head, &bill.usage).to_string().into_bytes()
+    }
+
+    fn open(&mut self, head: &Head, out: &mut Vec<u8>) {
+        self.stream = Some((MessagesStream::open(head, self.shows_thinking, out), head.clone()));
+    }
+
+    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if let Some((stream, _)) = &mut self.stream {
+            stream.write(event, out);
+        }
+    }
+
+    fn end(&mut self, bill: &Bill, out: &mut Vec<u8>) {
+        if let Some((stream, head)) = &mut self.stream {
+            let Bill { usage, cost } = bill;
+            let about = json!({
+                "backend": head.backend.as_str(), "cost_usd": cost.to_string(), "usage_estimated": usage.estimated,
+            });
+            stream.end(usage, &about, out);
+        }
+    }
+
+    fn fail(&mut self, refusal: &Refusal, out: &mut Vec<u8>) {
+        messages_event(out, "error", &messages_error(refusal.status(), &refusal.to_json(), &self.id));
+    }
+
+    fn keep_alive(&self) -> Bytes {
+        Bytes::from_static(PING)
+    }
+}
