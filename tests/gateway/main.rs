@@ -13,6 +13,7 @@ mod failover;
 mod http2;
 mod idempotency;
 mod life;
+mod messages;
 mod pages;
 mod pool;
 mod privacy;

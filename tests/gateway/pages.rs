@@ -22,7 +22,35 @@ async fn every_name_that_is_answered_is_listed_and_found() {
         assert_eq!((&model["id"], &model["object"]), (&json!(id), &json!("model")));
         assert!(model["created"].is_u64() && model["owned_by"].is_string());
     }
+    let about = program.get("/v1/models/demo").await.json()["weighbridge"].clone();
+    assert_eq!((&about["local"], &about["context"]), (&json!(true), &json!(1024)));
+    assert!(about["capabilities"].as_array().is_some_and(|words| words.contains(&json!("temperature"))), "{about}");
+    let about = program.get("/v1/models/up/large").await.json()["weighbridge"].clone();
+    assert_eq!((&about["local"], &about["price"]["output_usd_per_mtok"]), (&json!(false), &json!("2")), "{about}");
     program.get("/v1/models/nothing").await.assert_error(404, "model_not_found", "nothing");
+}
+
+#[tokio::test]
+async fn a_client_of_anthropics_gets_its_form_page_by_page() {
+    let upstream = Upstream::saying("fine").await;
+    let program = with_upstream(&upstream).await;
+    let get = async |path: &str| {
+        let request = harness::client().get(format!("{}{path}", program.url()));
+        program.send(request.header("anthropic-version", "2023-06-01")).await
+    };
+    let page = get("/v1/models?limit=2").await.json();
+    assert_eq!(
+        (&page["first_id"], &page["last_id"], &page["has_more"]),
+        (&json!("auto"), &json!("demo"), &json!(true))
+    );
+    let page = get("/v1/models?limit=2&after_id=demo").await.json();
+    assert_eq!((&page["first_id"], &page["has_more"]), (&json!("up/large"), &json!(false)));
+    let model = get("/v1/models/demo").await.json();
+    assert_eq!((&model["type"], &model["max_input_tokens"]), (&json!("model"), &json!(1024)));
+    assert!(model["created_at"].as_str().is_some_and(|at| at.starts_with("20") && at.ends_with('Z')), "{model}");
+    let missing = get("/v1/models/nothing").await;
+    assert_eq!((missing.status, &missing.json()["error"]["type"]), (404, &json!("not_found_error")));
+    assert_eq!(get("/v1/models?limit=0").await.status, 400);
 }
 
 #[tokio::test]

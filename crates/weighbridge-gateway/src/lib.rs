@@ -22,6 +22,7 @@ mod listener;
 mod messages;
 mod metrics;
 mod model_metrics;
+mod models;
 mod pages;
 mod prepare;
 mod relay;

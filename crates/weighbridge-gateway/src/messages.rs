@@ -29,7 +29,8 @@ impl Surface for Messages {
     fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
         let MessagesBody { request, shows_thinking } = read(arriving, Purpose::Answer)?;
         let id = arriving.id.to_string();
-        Ok(Inbound { request, writer: Box::new(MessagesWriter { id, shows_thinking, stream: None }) })
+        let writer = MessagesWriter { id, shows_thinking, stream: None };
+        Ok(Inbound { request, writer: Box::new(writer) })
     }
 
     fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
@@ -55,6 +56,20 @@ fn version(headers: &HeaderMap) -> Result<Version, Refusal> {
     let Some(value) = headers.get(VERSION_HEADER) else { return Ok(Version::Of2023) };
     let named = value.to_str().ok().and_then(Version::named);
     named.ok_or_else(|| Refusal::bad_header(VERSION_HEADER, "expected 2023-06-01 or 2026-10-21"))
+}
+
+/// Whether a client asks by Anthropic's API: by one of its own addresses, or by naming a version of it.
+pub(crate) fn are_asked_by(path: &str, headers: &HeaderMap) -> bool {
+    let below = path.strip_prefix(Messages.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below || headers.contains_key(VERSION_HEADER)
+}
+
+/// An error before anything is known of the request.
+pub(crate) fn refuse_at_once(refusal: &Refusal) -> Response {
+    let id = uuid::Uuid::now_v7().to_string();
+    let mut response = Messages.refuse(refusal, &id);
+    Messages.mark(&mut response, &id);
+    response
 }
 
 struct MessagesWriter {

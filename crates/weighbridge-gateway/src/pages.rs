@@ -1,68 +1,18 @@
-//! The small addresses: models, health, readiness, metrics, and what is not there.
+//! The small addresses: health, readiness, metrics, and what is not there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, Health};
-use weighbridge_policy::CallerFacts;
 
 use crate::gateway::Core;
+use crate::messages;
 use crate::metrics::Now;
 use crate::respond::Refusal;
-
-/// `GET /v1/models`: every name that a route takes from this caller, aliases first.
-pub(crate) async fn list_models(State(gateway): State<Arc<Core>>, headers: HeaderMap) -> Result<Json<Value>, Refusal> {
-    let caller = gateway.callers.identify(&headers)?;
-    let names = gateway.names_for(caller.as_deref());
-    let data: Vec<Value> = names.iter().map(|name| gateway.model_object(name)).collect();
-    Ok(Json(json!({"object": "list", "data": data})))
-}
-
-/// `GET /v1/models/{id}`.
-pub(crate) async fn one_model(
-    State(gateway): State<Arc<Core>>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Refusal> {
-    let caller = gateway.callers.identify(&headers)?;
-    if !gateway.names_for(caller.as_deref()).contains(&id) {
-        return Err(Refusal::model_not_found(&id, "GET /v1/models lists what does."));
-    }
-    Ok(Json(gateway.model_object(&id)))
-}
-
-impl Core {
-    fn names_for(&self, caller: Option<&CallerFacts>) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        for route in self.routes.iter().filter(|route| caller.is_none_or(|caller| caller.may_use(&route.name))) {
-            let models = &route.matches.models;
-            let taken =
-                |id: &&BackendId| models.is_empty() || models.iter().any(|pattern| pattern.matches(id.as_str()));
-            names.extend(route.backends.iter().filter(taken).map(ToString::to_string));
-            let aliases = models.iter().filter(|pattern| pattern.is_literal()).map(|pattern| pattern.as_str());
-            names.extend(aliases.filter(|alias| !self.is_dead_name(alias)).map(str::to_owned));
-        }
-        names
-    }
-
-    /// A backend's id that its route does not hold, or a model that its provider does not have.
-    fn is_dead_name(&self, name: &str) -> bool {
-        let known = self.known();
-        let below = |provider: &String| name.strip_prefix(provider.as_str()).is_some_and(|rest| rest.starts_with('/'));
-        known.backends.iter().any(|id| id.as_str() == name) || known.providers.iter().any(below)
-    }
-
-    fn model_object(&self, name: &str) -> Value {
-        let created = self.started.duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        let owner = name.split_once('/').map_or("weighbridge", |(provider, _)| provider);
-        json!({"id": name, "object": "model", "created": created, "owned_by": owner})
-    }
-}
 
 /// `GET /health`: the process is alive.
 pub(crate) async fn health() -> Json<Value> {
@@ -115,12 +65,44 @@ pub(crate) async fn metrics(State(gateway): State<Arc<Core>>, headers: HeaderMap
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 
+/// What OpenAI and Anthropic serve below these and we do not.
+const NOT_SERVED: [&str; 13] = [
+    "/v1/embeddings",
+    "/v1/moderations",
+    "/v1/images",
+    "/v1/audio",
+    "/v1/files",
+    "/v1/uploads",
+    "/v1/batches",
+    "/v1/fine_tuning",
+    "/v1/realtime",
+    "/v1/vector_stores",
+    "/v1/assistants",
+    "/v1/threads",
+    "/v1/messages/batches",
+];
+
 /// No such address.
-pub(crate) async fn unknown_url(request: Request) -> Refusal {
-    Refusal::unknown_url(request.method().as_str(), request.uri().path())
+pub(crate) async fn unknown_url(request: Request) -> Response {
+    let (method, path) = (request.method().as_str(), request.uri().path());
+    let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let refusal = match NOT_SERVED.into_iter().find(|prefix| below(prefix)) {
+        Some(_) => Refusal::not_served(method, path),
+        None => Refusal::unknown_url(method, path),
+    };
+    in_words_of(&request, &refusal)
 }
 
 /// The address exists, the method does not.
-pub(crate) async fn wrong_method(request: Request) -> Refusal {
-    Refusal::method_not_allowed(request.method().as_str(), request.uri().path())
+pub(crate) async fn wrong_method(request: Request) -> Response {
+    let refusal = Refusal::method_not_allowed(request.method().as_str(), request.uri().path());
+    in_words_of(&request, &refusal)
+}
+
+/// An error in the words of the API that was asked by.
+fn in_words_of(request: &Request, refusal: &Refusal) -> Response {
+    if messages::are_asked_by(request.uri().path(), request.headers()) {
+        return messages::refuse_at_once(refusal);
+    }
+    refusal.clone().into_response()
 }

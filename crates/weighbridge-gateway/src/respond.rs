@@ -102,6 +102,14 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("model_not_found"), message).about("model")
     }
 
+    /// 404: an address of OpenAI's or Anthropic's that is not served here.
+    pub(crate) fn not_served(method: &str, path: &str) -> Self {
+        let path: String = path.chars().take(256).collect();
+        let message =
+            format!("Weighbridge does not offer {path} yet ({method} {path}). docs/endpoint.md lists what it does.");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_found"), message)
+    }
+
     /// 404: no such address.
     pub(crate) fn unknown_url(method: &str, path: &str) -> Self {
         let path: String = path.chars().take(256).collect();

@@ -19,7 +19,7 @@ use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
 use crate::surface::Surface;
-use crate::{Gateway, admin, chat, inference, messages, pages};
+use crate::{Gateway, admin, chat, inference, messages, models, pages};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -41,8 +41,8 @@ fn router(core: &Arc<Core>) -> Router {
     let addresses = Router::new()
         .route(chat::Chat.path(), answers(&chat::Chat))
         .route(messages::Messages.path(), answers(&messages::Messages))
-        .route("/v1/models", get(pages::list_models))
-        .route("/v1/models/{*id}", get(pages::one_model))
+        .route("/v1/models", get(models::list_models))
+        .route("/v1/models/{*id}", get(models::one_model))
         .route("/health", get(pages::health))
         .route("/ready", get(pages::ready))
         .route("/metrics", get(pages::metrics))

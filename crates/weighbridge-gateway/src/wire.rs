@@ -1,4 +1,4 @@
-//! The wire formats, in and out: OpenAI's chat completions, Anthropic's messages. `wire::ChatBody` turns into
+//! The wire formats, in and out: OpenAI's chat and text completions, Anthropic's messages. `wire::ChatBody` turns into
 //! `backend::Request` and events turn into bodies and chunks; nothing past this folder knows JSON of either API.
 
 mod chat_answer;
@@ -10,6 +10,7 @@ mod messages_answer;
 mod messages_body;
 mod messages_error;
 mod messages_stream;
+mod models;
 
 pub(crate) use chat_answer::ChatAnswer;
 pub(crate) use chat_body::ChatBody;
@@ -19,6 +20,7 @@ pub(crate) use messages_answer::MessagesAnswer;
 pub(crate) use messages_body::{MessagesBody, Purpose, Version};
 pub(crate) use messages_error::{messages_error, messages_status};
 pub(crate) use messages_stream::{MessagesStream, PING, event as messages_event};
+pub(crate) use models::{Page, model_page};
 
 use serde_json::{Value, json};
 use weighbridge_backend::Usage;

@@ -3,19 +3,18 @@
 //!
 //! Fields and ranges: OpenAI's public API description, chat completions.
 
-mod constraint;
+pub(super) mod constraint;
 mod messages;
-mod parameters;
-mod tools;
+pub(super) mod parameters;
+pub(super) mod tools;
 
 use std::sync::Arc;
 
 use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request};
 
 use super::WireError;
-use super::fields::{Fields, object_of};
+use super::fields::{Fields, body_object};
 use constraint::constraint;
-pub(super) use constraint::schema_of;
 use messages::messages;
 use parameters::{choices, effort, features, hints, max_output_tokens, sampling, stream_options, template};
 use tools::{tool_choice, tools};
@@ -35,7 +34,7 @@ impl ChatBody {
     /// # Errors
     /// The first thing that is wrong with it.
     pub(crate) fn parse(id: Arc<str>, body: &[u8]) -> Result<Self, WireError> {
-        let value = object_of(body)?;
+        let value = body_object(body)?;
         let fields = Fields::of(&value, "")?;
         let mut asked = Vec::new();
         let mut request = Request {
@@ -62,7 +61,7 @@ impl ChatBody {
 }
 
 /// Every top-level field that this file reads.
-const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     "model",
     "messages",
     "tools",

@@ -4,17 +4,20 @@ use serde_json::{Map, Value};
 
 use super::WireError;
 
-/// Reads a body that is one JSON object.
-pub(super) fn object_of(body: &[u8]) -> Result<Value, WireError> {
+/// A body as JSON.
+///
+/// # Errors
+/// When it is no JSON, or no object.
+pub(crate) fn body_object(body: &[u8]) -> Result<Value, WireError> {
     let value: Value = serde_json::from_slice(body).map_err(|error| WireError {
         message: format!("We could not parse the JSON body of your request: {error}."),
         param: None,
         code: "invalid_json",
     })?;
-    match value {
-        Value::Object(_) => Ok(value),
-        _ => Err(WireError { message: "The body must be a JSON object.".into(), param: None, code: "invalid_type" }),
+    if value.is_object() {
+        return Ok(value);
     }
+    Err(WireError { message: "The body must be a JSON object.".into(), param: None, code: "invalid_type" })
 }
 
 /// The fields of an object that stands at `path` in the body (empty for the body itself).

@@ -8,7 +8,7 @@
 mod blocks;
 mod hints;
 mod messages;
-mod settings;
+pub(super) mod settings;
 mod tools;
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use weighbridge_backend::{Capability, Dialect, Original, Request, Role};
 
 use super::WireError;
 use super::chat_body::{model, need};
-use super::fields::{Fields, object_of};
+use super::fields::{Fields, body_object};
 use hints::Hints;
 use messages::messages;
 use settings::{constraint, effort, max_tokens, sampling, shows_thinking};
@@ -67,7 +67,7 @@ impl MessagesBody {
     /// # Errors
     /// The first thing that is wrong with it.
     pub(crate) fn parse(id: Arc<str>, body: &[u8], version: Version, purpose: Purpose) -> Result<Self, WireError> {
-        let value = object_of(body)?;
+        let value = body_object(body)?;
         let fields = Fields::of(&value, "")?;
         let (mut asked, mut hints) = (Vec::new(), Hints::default());
         let conversation = messages(&fields, version, &mut asked, &mut hints)?;

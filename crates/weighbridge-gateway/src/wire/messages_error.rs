@@ -27,15 +27,13 @@ pub(crate) fn messages_status(status: u16) -> u16 {
 /// The error object, as a body or as the data of a stream's last event. `error` is OpenAI's error object.
 pub(crate) fn messages_error(status: u16, error: &Value, request_id: &str) -> Value {
     let error = &error["error"];
-    let mut details = json!({"error_code": error["code"], "param": error["param"]});
-    if let Some(code) = error.get("upstream_code") {
-        details["upstream_code"] = code.clone();
+    let mut told = json!({"type": kind(messages_status(status)), "message": error["message"]});
+    for (key, ours) in [("error_code", "code"), ("param", "param"), ("upstream_code", "upstream_code")] {
+        if let Some(detail) = error.get(ours).filter(|detail| !detail.is_null()) {
+            told["details"][key] = detail.clone();
+        }
     }
-    json!({
-        "type": "error",
-        "error": {"type": kind(messages_status(status)), "message": error["message"], "details": details},
-        "request_id": request_id,
-    })
+    json!({"type": "error", "error": told, "request_id": request_id})
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@ use weighbridge_backend::{Asked, Capability, Constraint, Effort, Sampling};
 use super::blocks::of_dialect;
 use super::hints::Hints;
 use super::{Fields, Purpose, Version, WireError, need};
-use crate::wire::chat_body::schema_of;
+use crate::wire::chat_body::constraint::schema_of;
 
 const MAX_STOPS: usize = 64;
 /// The least that may be thought, where it is bounded in tokens.
 const LEAST_BUDGET: i64 = 1_024;
 
 /// Fields that are read here and elsewhere; every other one is a hint that only Anthropic could use.
-const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     "model",
     "messages",
     "system",
