@@ -24,3 +24,4 @@ mod streams;
 mod tls;
 #[cfg(unix)]
 mod unix_socket;
+mod texts;

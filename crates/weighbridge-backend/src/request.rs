@@ -130,6 +130,16 @@ pub enum BarePrompt {
     Tokens(Vec<u32>),
 }
 
+impl BarePrompt {
+    /// The text, where it is text.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Tokens(_) => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use http::{HeaderName, HeaderValue};
-use weighbridge_backend::NanoUsd;
+use weighbridge_backend::{BackendId, DataClass, NanoUsd};
 
 use crate::account::Account;
 
@@ -27,6 +27,11 @@ impl Heading {
     /// Of a stream that is opened before it is known who answers: backend and cost come at its end.
     pub(crate) fn of_waiting(id: &str, route: &str, class: &str) -> Self {
         Self::new(id, Some(route), Some(class), None, None)
+    }
+
+    /// Of a question about text, which costs nothing.
+    pub(crate) fn of_told(id: &str, route: &str, class: DataClass, backend: &BackendId) -> Self {
+        Self::new(id, Some(route), Some(class.as_str()), Some(backend.as_str()), Some(NanoUsd::ZERO))
     }
 
     fn new(id: &str, route: Option<&str>, class: Option<&str>, backend: Option<&str>, cost: Option<NanoUsd>) -> Self {

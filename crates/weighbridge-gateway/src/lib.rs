@@ -33,6 +33,7 @@ mod surface;
 mod tls;
 #[cfg(unix)]
 mod unix_socket;
+mod texts;
 mod wire;
 mod world;
 

@@ -102,6 +102,14 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("model_not_found"), message).about("model")
     }
 
+    /// 400: the backend that would answer has no tokenizer here.
+    pub(crate) fn no_tokenizer(backend: &str) -> Self {
+        let message = format!(
+            "'{backend}', which would answer, is not on this machine, so that its tokens are not known here. Name a local model."
+        );
+        Self::invalid("no_tokenizer", message).about("model")
+    }
+
     /// 404: an address of OpenAI's or Anthropic's that is not served here.
     pub(crate) fn not_served(method: &str, path: &str) -> Self {
         let path: String = path.chars().take(256).collect();

@@ -19,7 +19,7 @@ use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
 use crate::surface::Surface;
-use crate::{Gateway, admin, chat, inference, messages, models, pages};
+use crate::{Gateway, admin, chat, inference, messages, models, pages, texts};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -41,6 +41,13 @@ fn router(core: &Arc<Core>) -> Router {
     let addresses = Router::new()
         .route(chat::Chat.path(), answers(&chat::Chat))
         .route(messages::Messages.path(), answers(&messages::Messages))
+        .route("/v1/messages/count_tokens", tells(&messages::Messages, texts::count_messages))
+        .route("/tokenize", tells(&chat::Chat, texts::tokenize))
+        .route("/v1/tokenize", tells(&chat::Chat, texts::tokenize))
+        .route("/detokenize", tells(&chat::Chat, texts::detokenize))
+        .route("/v1/detokenize", tells(&chat::Chat, texts::detokenize))
+        .route("/apply-template", tells(&chat::Chat, texts::apply_template))
+        .route("/v1/apply-template", tells(&chat::Chat, texts::apply_template))
         .route("/v1/models", get(models::list_models))
         .route("/v1/models/{*id}", get(models::one_model))
         .route("/health", get(pages::health))
@@ -73,6 +80,11 @@ fn router(core: &Arc<Core>) -> Router {
 /// Requests for answers, by one of the APIs.
 fn answers(surface: &'static dyn Surface) -> MethodRouter<Arc<Core>> {
     post(move |State(gateway): State<Arc<Core>>, request: Request| inference::serve(gateway, surface, request))
+}
+
+/// Questions about text, with errors in the words of `surface`.
+fn tells(surface: &'static dyn Surface, tell: texts::Tell) -> MethodRouter<Arc<Core>> {
+    post(move |State(gateway): State<Arc<Core>>, request: Request| texts::answer(gateway, surface, request, tell))
 }
 
 impl Gateway {

@@ -11,6 +11,7 @@ mod messages_body;
 mod messages_error;
 mod messages_stream;
 mod models;
+mod texts;
 
 pub(crate) use chat_answer::ChatAnswer;
 pub(crate) use chat_body::ChatBody;
@@ -21,6 +22,7 @@ pub(crate) use messages_body::{MessagesBody, Purpose, Version};
 pub(crate) use messages_error::{messages_error, messages_status};
 pub(crate) use messages_stream::{MessagesStream, PING, event as messages_event};
 pub(crate) use models::{Page, model_page};
+pub(crate) use texts::{Detokenize, Tokenize, Tokenized, templated};
 
 use serde_json::{Value, json};
 use weighbridge_backend::Usage;
