@@ -5,6 +5,7 @@ mod bad_input;
 mod callers;
 mod cli;
 mod compression;
+mod completions;
 mod config;
 mod cors;
 mod early;

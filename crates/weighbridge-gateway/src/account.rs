@@ -2,7 +2,7 @@
 //! the ledger, a count in the metrics and a line in the log. Dropping an open account says that the client
 //! went away: that is what dropping a request's future or body means.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::info;
@@ -33,9 +33,23 @@ pub(crate) struct Account {
     meter: Option<Meter>,
     price: Price,
     attempt_started: Instant,
+    beside: Beside,
     books: Books,
     _admitted: Option<Admitted>,
     closed: bool,
+}
+
+/// What the requests use that came with one.
+#[derive(Clone, Default)]
+pub(crate) struct Beside(Arc<Mutex<Vec<(Meter, Price)>>>);
+
+impl Beside {
+    /// Adds an answer that has begun.
+    pub(crate) fn add(&self, account: &Account) {
+        if let Some(meter) = &account.meter {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((meter.clone(), account.price));
+        }
+    }
 }
 
 impl Account {
@@ -69,6 +83,7 @@ impl Account {
             meter: None,
             price,
             attempt_started: started,
+            beside: Beside::default(),
             books,
             _admitted: admitted,
             closed: false,
@@ -124,6 +139,26 @@ impl Account {
     pub(crate) fn bill(&self) -> Bill {
         let usage = self.meter.as_ref().map(Meter::usage).unwrap_or_default();
         Bill { usage, cost: self.price.of(&usage) }
+    }
+
+    /// Where the requests that came with this one are counted.
+    pub(crate) fn beside(&self) -> Beside {
+        self.beside.clone()
+    }
+
+    /// The same, of this request and of those that came with it: what the client is told.
+    pub(crate) fn bill_of_all(&self) -> Bill {
+        let mut bill = self.bill();
+        for (meter, price) in &*self.beside.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let usage = meter.usage();
+            bill.cost = bill.cost + price.of(&usage);
+            bill.usage.prompt_tokens += usage.prompt_tokens;
+            bill.usage.cached_tokens += usage.cached_tokens;
+            bill.usage.completion_tokens += usage.completion_tokens;
+            bill.usage.reasoning_tokens += usage.reasoning_tokens;
+            bill.usage.estimated |= usage.estimated;
+        }
+        bill
     }
 
     /// This status went out, before any event.

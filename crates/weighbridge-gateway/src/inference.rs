@@ -20,6 +20,7 @@ use crate::prepare::{Arrival, Prepared};
 use crate::relay::{Begun, Relay, Waiting, relay};
 use crate::respond::Refusal;
 use crate::surface::{Arriving, Head, Inbound, Surface, Writer};
+use crate::together::{self, Companion};
 
 /// Bodies from this size on are parsed and counted on a thread where that keeps nobody waiting.
 const LARGE_BODY: usize = 64 << 10;
@@ -72,6 +73,7 @@ struct Planned {
     request: Arc<Request>,
     writer: Box<dyn Writer>,
     plan: Plan,
+    companions: Vec<Companion>,
 }
 
 impl Core {
@@ -84,14 +86,33 @@ impl Core {
         account: &mut Account,
     ) -> Result<Planned, Refusal> {
         let body = read_body(&parts.headers, body, &self.limits).await?;
-        let (inbound, prepared) = self.read_and_plan(surface, parts.headers, caller, body, account).await?;
+        let name = caller.as_ref().map(|caller| Arc::clone(&caller.name));
+        let (inbound, prepared, beside) = self.read_and_plan(surface, parts.headers, caller, body, account).await?;
         let Prepared { plan, refusal, .. } = prepared;
         account.routed(&plan.route, plan.class);
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
-        let Inbound { request, writer } = inbound;
-        Ok(Planned { request: Arc::new(request), writer, plan })
+        let Inbound { request, writer, .. } = inbound;
+        let companions = self.open_companions(beside, name)?;
+        Ok(Planned { request: Arc::new(request), writer, plan, companions })
+    }
+
+    /// Opens an account for each request that came with the first one, once all are planned: what is refused as one
+    /// leaves one receipt.
+    fn open_companions(
+        &self,
+        beside: Vec<(Request, Plan)>,
+        caller: Option<Arc<str>>,
+    ) -> Result<Vec<Companion>, Refusal> {
+        let places = beside.iter().map(|_| self.admission.enter()).collect::<Result<Vec<_>, _>>()?;
+        let companion = |((request, plan), place): ((Request, Plan), _)| {
+            let mut account = Account::open(Arc::clone(&request.id), caller.clone(), self.books.clone(), Some(place));
+            account.asked_for(&request.model, request.stream);
+            account.routed(&plan.route, plan.class);
+            Companion { request: Arc::new(request), plan, account }
+        };
+        Ok(beside.into_iter().zip(places).map(companion).collect())
     }
 
     /// Reads the body and makes the plan: pure work, in proportion to the body.
@@ -102,7 +123,7 @@ impl Core {
         caller: Option<Arc<CallerFacts>>,
         body: bytes::Bytes,
         account: &mut Account,
-    ) -> Result<(Inbound, Prepared), Refusal> {
+    ) -> Result<(Inbound, Prepared, Vec<(Request, Plan)>), Refusal> {
         let (gateway, id) = (Arc::clone(self), Arc::clone(account.request_id()));
         let slow = surface.reads_slowly() || body.len() >= LARGE_BODY;
         let work = move || -> Result<_, Refusal> {
@@ -113,16 +134,29 @@ impl Core {
             if let Ok(prepared) = &prepared {
                 inbound.request.standing = prepared.standing.clone();
             }
-            Ok((inbound, prepared))
+            let beside = std::mem::take(&mut inbound.beside);
+            let planned = prepared.and_then(|first| Ok((first, gateway.prepare_beside(&arrival, beside)?)));
+            Ok((inbound, planned))
         };
-        let (inbound, prepared) =
+        let (inbound, planned) =
             if slow { tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::internal())?? } else { work()? };
         account.asked_for(&inbound.request.model, inbound.request.stream);
-        Ok((inbound, prepared?))
+        let (prepared, beside) = planned?;
+        Ok((inbound, prepared, beside))
+    }
+
+    /// Makes the plans of the requests that came with the first one. Where nobody may answer one, none is answered.
+    fn prepare_beside(&self, arrival: &Arrival<'_>, beside: Vec<Request>) -> Result<Vec<(Request, Plan)>, Refusal> {
+        let prepare = |mut request: Request| {
+            let Prepared { plan, standing, refusal } = self.prepare(arrival, &request)?;
+            request.standing = standing;
+            refusal.map_or(Ok((request, plan)), Err)
+        };
+        beside.into_iter().map(prepare).collect()
     }
 
     /// Begins with the plan's attempts, which end early where the gateway runs out of patience.
-    fn attempts(self: &Arc<Self>, plan: Plan, request: Arc<Request>, mut account: Account) -> Attempts {
+    pub(crate) fn attempts(self: &Arc<Self>, plan: Plan, request: Arc<Request>, mut account: Account) -> Attempts {
         let gateway = Arc::clone(self);
         let until = if request.stream { Until::FirstEvent } else { Until::Whole };
         Box::pin(async move {
@@ -136,13 +170,14 @@ impl Core {
 }
 
 async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
-    let Planned { request, writer, plan } = planned;
-    let (account, dispatched) = gateway.attempts(plan, Arc::clone(&request), account).await;
+    let Planned { request, writer, plan, companions } = planned;
+    let attempts = together::attempts(&gateway, plan, Arc::clone(&request), account, companions);
+    let (account, dispatched) = attempts.await;
     let dispatched = match dispatched {
         Ok(dispatched) => dispatched,
         Err(failure) => return refused(surface, account, &Refusal::from(&failure)),
     };
-    let bill = account.bill();
+    let bill = account.bill_of_all();
     let hints = dispatched.choice.unused_hints.join(", ");
     let heading = Heading::of_account(&account, bill.cost).with_unused_hints(&hints);
     let head = Head::new(&gateway, &request, &dispatched.choice, bill.usage);
@@ -153,9 +188,9 @@ async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acco
 
 /// A stream. Its status waits for the first event, and for no longer than a stream may be silent.
 async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
-    let Planned { request, writer, plan } = planned;
+    let Planned { request, writer, plan, companions } = planned;
     let heading = Heading::of_waiting(&request.id, &plan.route, plan.class.as_str());
-    let mut attempts = gateway.attempts(plan, Arc::clone(&request), account);
+    let mut attempts = together::attempts(&gateway, plan, Arc::clone(&request), account, companions);
     let dispatched = tokio::select! {
         dispatched = &mut attempts => Some(dispatched),
         () = tokio::time::sleep(gateway.limits.keep_alive) => None,

@@ -11,10 +11,13 @@ mod admission;
 mod body;
 mod callers;
 mod chat;
+mod completions;
 mod connections;
 mod deadline;
 mod dispatch;
 mod edges;
+#[cfg(test)]
+mod echo;
 mod gateway;
 mod heading;
 mod inference;
@@ -34,6 +37,7 @@ mod tls;
 #[cfg(unix)]
 mod unix_socket;
 mod texts;
+mod together;
 mod wire;
 mod world;
 

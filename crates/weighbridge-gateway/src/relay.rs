@@ -214,7 +214,7 @@ impl Open {
         let Self { mut writer, account, .. } = *self;
         match failure {
             None => {
-                writer.end(&account.bill(), piece);
+                writer.end(&account.bill_of_all(), piece);
                 account.complete();
             }
             Some(failure) => {

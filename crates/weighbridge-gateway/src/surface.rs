@@ -51,6 +51,8 @@ pub(crate) struct Arriving<'a> {
 /// A request that was read, and who writes its answer.
 pub(crate) struct Inbound {
     pub(crate) request: Request,
+    /// Further requests of the same body, alike but for their prompts; their choices follow those of the first.
+    pub(crate) beside: Vec<Request>,
     pub(crate) writer: Box<dyn Writer>,
 }
 

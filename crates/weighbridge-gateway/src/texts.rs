@@ -172,3 +172,6 @@ fn too_long(plan: &Plan) -> Option<(BackendId, Option<PromptCount>)> {
         _ => None,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@
 mod chat_answer;
 mod chat_body;
 mod chat_stream;
+mod completions_answer;
+mod completions_body;
 mod error;
 mod fields;
 mod messages_answer;
@@ -16,6 +18,8 @@ mod texts;
 pub(crate) use chat_answer::ChatAnswer;
 pub(crate) use chat_body::ChatBody;
 pub(crate) use chat_stream::{ChatStream, error_event};
+pub(crate) use completions_answer::{CompletionAnswer, CompletionStream};
+pub(crate) use completions_body::CompletionsBody;
 pub(crate) use error::WireError;
 pub(crate) use messages_answer::MessagesAnswer;
 pub(crate) use messages_body::{MessagesBody, Purpose, Version};

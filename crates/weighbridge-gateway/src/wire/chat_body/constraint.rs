@@ -10,7 +10,10 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_CHOICES: usize = 4_096;
 
 /// The one constraint that a body holds.
-pub(super) fn constraint(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Option<Constraint>, WireError> {
+pub(in crate::wire) fn constraint(
+    fields: &Fields<'_>,
+    asked: &mut Vec<Asked>,
+) -> Result<Option<Constraint>, WireError> {
     let mut found: Option<(String, Constraint)> = None;
     let mut take = |parameter: String, constraint: Constraint| match &found {
         Some((first, _)) => Err(WireError::invalid(

@@ -12,6 +12,16 @@ const MAX_STOPS: usize = 16;
 const MAX_BIASES: usize = 1_024;
 
 pub(super) fn sampling(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Sampling, WireError> {
+    let mut sampling = drawing(fields, asked)?;
+    sampling.logprobs = logprobs(fields)?;
+    if sampling.logprobs.is_some() {
+        asked.push(need("logprobs", Capability::Logprobs));
+    }
+    Ok(sampling)
+}
+
+/// How tokens are drawn and where the answer stops: what text completions have in common with chat.
+pub(in crate::wire) fn drawing(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Sampling, WireError> {
     let mut decimal = |key: &str, low, high, capability| -> Result<Option<f32>, WireError> {
         let number = fields.decimal(key, low, high)?;
         if number.is_some() {
@@ -63,10 +73,6 @@ fn unusual(fields: &Fields<'_>, sampling: &mut Sampling, asked: &mut Vec<Asked>)
     sampling.logit_bias = logit_bias(fields)?;
     if !sampling.logit_bias.is_empty() {
         asked.push(need("logit_bias", Capability::LogitBias));
-    }
-    sampling.logprobs = logprobs(fields)?;
-    if sampling.logprobs.is_some() {
-        asked.push(need("logprobs", Capability::Logprobs));
     }
     Ok(())
 }
@@ -175,7 +181,7 @@ pub(super) fn max_output_tokens(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> 
     }
 }
 
-pub(super) fn choices(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<NonZeroU32, WireError> {
+pub(in crate::wire) fn choices(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<NonZeroU32, WireError> {
     let n = fields.integer("n", 1, 128)?.and_then(|n| u32::try_from(n).ok()).and_then(NonZeroU32::new);
     let n = n.unwrap_or(NonZeroU32::MIN);
     if n.get() > 1 {
@@ -185,7 +191,7 @@ pub(super) fn choices(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Non
 }
 
 /// Returns whether a chunk of usage is wanted.
-pub(super) fn stream_options(fields: &Fields<'_>, stream: bool) -> Result<bool, WireError> {
+pub(in crate::wire) fn stream_options(fields: &Fields<'_>, stream: bool) -> Result<bool, WireError> {
     let Some(options) = fields.object("stream_options")? else { return Ok(false) };
     if !stream {
         return Err(WireError::invalid("stream_options", "it is only allowed when 'stream' is true"));

@@ -1,0 +1,67 @@
+//! `POST /v1/completions`: text completions.
+
+use serde_json::json;
+use weighbridge_backend::Event;
+
+use crate::respond::Refusal;
+use crate::surface::{Arriving, Bill, Head, Inbound, Surface, Writer};
+use crate::wire::{CompletionAnswer, CompletionStream, CompletionsBody, error_event};
+
+/// OpenAI's text completions.
+pub(crate) struct Completions;
+
+impl Surface for Completions {
+    fn path(&self) -> &'static str {
+        "/v1/completions"
+    }
+
+    fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
+        let new_id = || uuid::Uuid::now_v7().to_string().into();
+        let body = CompletionsBody::parse(arriving.id.clone(), new_id, arriving.body)?;
+        let CompletionsBody { request, beside, include_usage } = body;
+        let prompts = u32::try_from(beside.len()).unwrap_or(u32::MAX).saturating_add(1);
+        let choices = request.choices.get().saturating_mul(prompts);
+        let writer = CompletionsWriter { choices, include_usage, stream: None };
+        Ok(Inbound { request, beside, writer: Box::new(writer) })
+    }
+}
+
+struct CompletionsWriter {
+    /// Of all prompts together.
+    choices: u32,
+    include_usage: bool,
+    /// Once it is open.
+    stream: Option<(CompletionStream, Head)>,
+}
+
+impl Writer for CompletionsWriter {
+    fn whole(self: Box<Self>, head: &Head, events: Vec<Event>, bill: &Bill) -> Vec<u8> {
+        let mut answer = CompletionAnswer::new(self.choices);
+        events.iter().for_each(|event| answer.push(event));
+        answer.into_json(head, &bill.usage).to_string().into_bytes()
+    }
+
+    fn open(&mut self, head: &Head, _: &mut Vec<u8>) {
+        self.stream = Some((CompletionStream::new(head, self.choices, self.include_usage), head.clone()));
+    }
+
+    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if let Some((stream, _)) = &mut self.stream {
+            stream.write(event, out);
+        }
+    }
+
+    fn end(&mut self, bill: &Bill, out: &mut Vec<u8>) {
+        if let Some((stream, head)) = &mut self.stream {
+            let Bill { usage, cost } = bill;
+            let about = json!({
+                "backend": head.backend.as_str(), "cost_usd": cost.to_string(), "usage_estimated": usage.estimated,
+            });
+            stream.end(usage, &about, out);
+        }
+    }
+
+    fn fail(&mut self, refusal: &Refusal, out: &mut Vec<u8>) {
+        out.extend_from_slice(&error_event(&refusal.to_json()));
+    }
+}
