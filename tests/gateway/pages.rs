@@ -110,3 +110,21 @@ async fn figures_follow_what_happens() {
         assert_eq!(sum(name, &[]), 2.0, "{name}");
     }
 }
+
+#[tokio::test]
+async fn every_address_that_is_described_is_served() {
+    let program = Weighbridge::start(demo_model()).await;
+    let reply = program.get("/openapi.json").await;
+    assert_eq!((reply.status, reply.header("content-type")), (200, "application/json"));
+    let document = reply.json();
+    let paths = document["paths"].as_object().expect("it describes addresses");
+    for (path, methods) in paths {
+        let url = format!("{}{}", program.url(), path.replace("{id}", "demo").replace("{name}", "demo"));
+        for method in methods.as_object().expect("by methods").keys() {
+            let method = method.to_uppercase().parse().expect("it is a method");
+            let reply = program.send(harness::client().request(method, &url)).await;
+            assert!(!matches!(reply.status, 404 | 405), "{path}: {} {}", reply.status, reply.body);
+        }
+    }
+    assert!(paths.len() > 15);
+}

@@ -26,6 +26,7 @@ mod messages;
 mod metrics;
 mod model_metrics;
 mod models;
+mod openapi;
 mod pages;
 mod prepare;
 mod relay;

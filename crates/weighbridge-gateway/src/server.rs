@@ -19,7 +19,7 @@ use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
 use crate::surface::Surface;
-use crate::{Gateway, admin, chat, completions, inference, messages, models, pages, texts};
+use crate::{Gateway, admin, chat, completions, inference, messages, models, openapi, pages, texts};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -51,6 +51,7 @@ fn router(core: &Arc<Core>) -> Router {
         .route("/v1/apply-template", tells(&chat::Chat, texts::apply_template))
         .route("/v1/models", get(models::list_models))
         .route("/v1/models/{*id}", get(models::one_model))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/health", get(pages::health))
         .route("/ready", get(pages::ready))
         .route("/metrics", get(pages::metrics))

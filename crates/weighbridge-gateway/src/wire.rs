@@ -46,3 +46,12 @@ fn usage_json(usage: &Usage) -> Value {
         },
     })
 }
+
+/// The fields that bodies are read for, for the description of the API.
+#[cfg(test)]
+pub(crate) mod known {
+    pub(crate) use super::chat_body::KNOWN as CHAT;
+    pub(crate) use super::completions_body::KNOWN as COMPLETIONS;
+    pub(crate) use super::messages_body::settings::KNOWN as MESSAGES;
+    pub(crate) use super::texts::CONVERSATION;
+}
