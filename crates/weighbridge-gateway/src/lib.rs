@@ -15,9 +15,9 @@ mod completions;
 mod connections;
 mod deadline;
 mod dispatch;
-mod edges;
 #[cfg(test)]
 mod echo;
+mod edges;
 mod gateway;
 mod heading;
 mod inference;
@@ -34,11 +34,11 @@ mod respond;
 mod server;
 mod standing;
 mod surface;
+mod texts;
 mod tls;
+mod together;
 #[cfg(unix)]
 mod unix_socket;
-mod texts;
-mod together;
 mod wire;
 mod world;
 

@@ -90,18 +90,18 @@ pub(crate) async fn unknown_url(request: Request) -> Response {
         Some(_) => Refusal::not_served(method, path),
         None => Refusal::unknown_url(method, path),
     };
-    in_words_of(&request, &refusal)
+    in_words_of(request.uri().path(), request.headers(), &refusal)
 }
 
 /// The address exists, the method does not.
 pub(crate) async fn wrong_method(request: Request) -> Response {
     let refusal = Refusal::method_not_allowed(request.method().as_str(), request.uri().path());
-    in_words_of(&request, &refusal)
+    in_words_of(request.uri().path(), request.headers(), &refusal)
 }
 
 /// An error in the words of the API that was asked by.
-fn in_words_of(request: &Request, refusal: &Refusal) -> Response {
-    if messages::are_asked_by(request.uri().path(), request.headers()) {
+pub(crate) fn in_words_of(path: &str, headers: &HeaderMap, refusal: &Refusal) -> Response {
+    if messages::are_asked_by(path, headers) {
         return messages::refuse_at_once(refusal);
     }
     refusal.clone().into_response()

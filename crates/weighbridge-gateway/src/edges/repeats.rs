@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -27,6 +27,7 @@ use crate::account::Account;
 use crate::admission::stopped;
 use crate::body::read_body;
 use crate::gateway::Core;
+use crate::pages::in_words_of;
 use crate::respond::Refusal;
 
 /// The header, as the IETF's draft and most services spell it.
@@ -59,7 +60,7 @@ pub(crate) async fn answer_repeats(State(gateway): State<Arc<Core>>, request: Re
         Ok::<_, Refusal>((gateway.first_or_kept(key, fingerprint).await?, body))
     };
     match repeated.await {
-        Err(refusal) => gateway.turn_away(caller.as_deref(), &refusal),
+        Err(refusal) => gateway.turn_away(&parts, caller.as_deref(), &refusal),
         Ok((Answered::Before(kept), _)) => replay(&kept),
         Ok((Answered::Not(ticket), body)) => {
             let response = next.run(Request::from_parts(parts, Body::from(body))).await;
@@ -104,11 +105,11 @@ impl Core {
     }
 
     /// An error before any attempt, with a receipt as every other has.
-    fn turn_away(&self, caller: Option<&CallerFacts>, refusal: &Refusal) -> Response {
+    fn turn_away(&self, parts: &Parts, caller: Option<&CallerFacts>, refusal: &Refusal) -> Response {
         let id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
         let name = caller.map(|caller| Arc::clone(&caller.name));
-        Account::open(Arc::clone(&id), name, self.books.clone(), None).refuse(refusal);
-        let mut response = refusal.clone().into_response();
+        let mut response = in_words_of(parts.uri.path(), &parts.headers, refusal);
+        Account::open(Arc::clone(&id), name, self.books.clone(), None).refuse(refusal, response.status().as_u16());
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(DECISION, id);
         }
