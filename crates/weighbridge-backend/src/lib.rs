@@ -24,7 +24,7 @@ pub use meter::Meter;
 pub use money::NanoUsd;
 pub use receipt::{AttemptRecord, Outcome, Receipt};
 pub use request::{
-    Asked, BarePrompt, Capability, Completion, Constraint, Dialect, Effort, Json, Message, Need, Original, Part,
-    Priority, Request, Role, Sampling, Standing, TextForm, Tool, ToolCall, ToolChoice, ToolKind, UnknownPriority,
+    Asked, BarePrompt, Capability, Carried, Completion, Constraint, Dialect, Effort, Json, Message, Need, Original,
+    Part, Priority, Request, Role, Sampling, Standing, TextForm, Tool, ToolCall, ToolChoice, ToolKind, UnknownPriority,
 };
 pub use residence::{ModelRefusal, ModelState, ModelStatus, Models, PoolStatus};

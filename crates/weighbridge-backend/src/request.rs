@@ -64,6 +64,9 @@ pub struct Request {
     pub stream: bool,
     /// What the caller asked for by name, and what that takes of a backend.
     pub asked: Vec<Asked>,
+    /// Settings that none of the fields above says: a service tier, how much to say. For a backend that speaks the
+    /// dialect of OpenAI chat completions; what they take is in `asked`.
+    pub carried: Vec<Carried>,
     /// The body as it came, for a backend that speaks the dialect it came in.
     pub original: Option<Original>,
     /// Whose it is and how it is to be treated.
@@ -90,6 +93,7 @@ impl Request {
             choices: NonZeroU32::MIN,
             stream: false,
             asked: Vec::new(),
+            carried: Vec::new(),
             original: None,
             standing: Standing::default(),
         }
@@ -108,6 +112,15 @@ impl fmt::Debug for Request {
             .field("choices", &self.choices)
             .finish_non_exhaustive()
     }
+}
+
+/// A setting that is handed on as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Its name in OpenAI chat completions.
+    pub name: &'static str,
+    /// Its value.
+    pub value: Json,
 }
 
 /// A bare prompt, which the answer goes on from.

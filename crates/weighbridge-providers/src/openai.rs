@@ -21,7 +21,6 @@ pub fn capabilities() -> BTreeSet<Capability> {
         Capability::TopK,
         Capability::MinP,
         Capability::Modalities,
-        Capability::CustomTools,
         Capability::StructuredOutputs,
         Capability::RepetitionPenalty,
         Capability::MinTokens,

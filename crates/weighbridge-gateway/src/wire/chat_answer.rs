@@ -29,6 +29,7 @@ struct Call {
     id: String,
     name: String,
     arguments: String,
+    custom: bool,
 }
 
 impl ChatAnswer {
@@ -92,6 +93,7 @@ impl Choice {
                 call.id.push_str(delta.id.as_deref().unwrap_or_default());
                 call.name.push_str(delta.name.as_deref().unwrap_or_default());
                 call.arguments.push_str(&delta.arguments);
+                call.custom |= delta.custom;
             }
             Event::Finish { reason, .. } => self.finish = Some(reason),
             Event::Usage(_) => {}
@@ -110,9 +112,14 @@ impl Choice {
             message.insert("reasoning_content".into(), self.reasoning.into());
         }
         if !self.calls.is_empty() {
-            let call = |call: Call| {
-                let function = json!({"name": call.name, "arguments": call.arguments});
-                json!({"id": call.id, "type": "function", "function": function})
+            let call = |call: Call| match call.custom {
+                true => {
+                    json!({"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}})
+                }
+                false => {
+                    let function = json!({"name": call.name, "arguments": call.arguments});
+                    json!({"id": call.id, "type": "function", "function": function})
+                }
             };
             message.insert("tool_calls".into(), self.calls.into_iter().map(call).collect());
         }
@@ -183,5 +190,21 @@ mod tests {
         assert_eq!(choice["message"]["content"], Value::Null);
         assert_eq!(choice["message"]["tool_calls"][0]["function"], json!({"name": "add", "arguments": "{\"a\":1}"}));
         assert_eq!(choice["finish_reason"], "tool_calls");
+    }
+
+    #[test]
+    fn a_call_of_a_custom_tool_has_a_text() {
+        let delta = ToolCallDelta {
+            id: Some("call_1".into()),
+            name: Some("sh".into()),
+            arguments: "ls".into(),
+            custom: true,
+            ..ToolCallDelta::default()
+        };
+        let body = answer([Event::ToolCall { choice: 0, delta }]);
+        assert_eq!(
+            body["choices"][0]["message"]["tool_calls"][0],
+            json!({"id": "call_1", "type": "custom", "custom": {"name": "sh", "input": "ls"}})
+        );
     }
 }

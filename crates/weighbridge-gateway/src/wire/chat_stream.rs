@@ -53,14 +53,15 @@ impl ChatStream {
             Event::Reasoning { choice, text } => self.delta(out, *choice, "reasoning_content", text, None),
             Event::Refusal { choice, text } => self.delta(out, *choice, "refusal", text, None),
             Event::ToolCall { choice, delta } => {
+                let (kind, text) = if delta.custom { ("custom", "input") } else { ("function", "arguments") };
                 let mut call = json!({"index": delta.index});
                 if let Some(id) = &delta.id {
                     call["id"] = id.as_str().into();
-                    call["type"] = "function".into();
+                    call["type"] = kind.into();
                 }
-                call["function"] = json!({"arguments": delta.arguments});
+                call[kind] = json!({text: delta.arguments});
                 if let Some(name) = &delta.name {
-                    call["function"] = json!({"name": name, "arguments": delta.arguments});
+                    call[kind] = json!({"name": name, text: delta.arguments});
                 }
                 if self.start(out, *choice) {
                     self.chunk(out, &json!({"index": choice, "delta": {"tool_calls": [call]}, "logprobs": null, "finish_reason": null}));

@@ -146,7 +146,7 @@ impl Decoder {
             self.say_call(peer, index, call, position)?;
         }
         if let Some(function) = delta.function_call.take() {
-            let call = CallDelta { index: Some(0), id: None, kind: None, function: Some(function) };
+            let call = CallDelta { index: Some(0), id: None, kind: None, function: Some(function), custom: None };
             self.say_call(peer, index, call, None)?;
         }
         match choice.finish_reason.as_deref() {
@@ -180,8 +180,8 @@ impl Decoder {
 
     /// `position` is the place of the call in a whole message, its index where it states none.
     fn say_call(&mut self, peer: &Peer, choice: u32, call: CallDelta, position: Option<u32>) -> Result<(), Failure> {
-        if call.kind.as_deref().is_some_and(|kind| !matches!(kind, "" | "function")) {
-            return Err(peer.failure(FailureKind::Garbled, "sent a call of a kind that is no function"));
+        if call.kind.as_deref().is_some_and(|kind| !matches!(kind, "" | "function" | "custom")) {
+            return Err(peer.failure(FailureKind::Garbled, "sent a call of a kind that is neither function nor custom"));
         }
         let state = self.choices.entry(choice).or_default();
         let id = call.id.filter(|id| !id.is_empty());
@@ -190,18 +190,22 @@ impl Decoder {
             return Err(peer.failure(FailureKind::Garbled, format!("sent a tool call with the index {index}")));
         }
         state.last_call = index;
+        let custom = call.custom.is_some() || call.kind.as_deref() == Some("custom");
         let function = call.function.unwrap_or_default();
-        let arguments = function.arguments();
-        let name = function.name.filter(|name| !name.is_empty());
+        let (name, arguments) = match call.custom {
+            Some(custom) => (custom.name, custom.input.unwrap_or_default()),
+            None => (function.name.clone(), function.arguments()),
+        };
+        let name = name.filter(|name| !name.is_empty());
         let first = !state.calls.contains_key(&index);
         let id = first.then(|| id.unwrap_or_else(|| format!("call_{}_{choice}_{index}", self.request_id)));
         if let Some(id) = &id {
             state.calls.insert(index, id.clone());
         }
         self.spoke(choice, arguments.len() + name.as_ref().map_or(0, String::len));
-        let delta = ToolCallDelta { index, id, name, arguments, custom: false };
+        let delta = ToolCallDelta { index, id, name, arguments, custom };
         // A piece with nothing in it, such as servers send before the end, says nothing.
-        if delta != (ToolCallDelta { index, ..ToolCallDelta::default() }) {
+        if delta != (ToolCallDelta { index, custom, ..ToolCallDelta::default() }) {
             self.ready.push_back(Event::ToolCall { choice, delta });
         }
         Ok(())

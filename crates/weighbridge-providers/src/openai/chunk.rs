@@ -62,6 +62,8 @@ impl Choice {
     }
 }
 
+/// What a choice says. Annotations are left out knowingly: they point into what a provider searched, and nothing is
+/// searched here.
 #[derive(Default, Deserialize)]
 pub(super) struct Delta {
     content: Option<Value>,
@@ -111,6 +113,14 @@ pub(super) struct CallDelta {
     #[serde(rename = "type")]
     pub(super) kind: Option<String>,
     pub(super) function: Option<FunctionDelta>,
+    pub(super) custom: Option<CustomDelta>,
+}
+
+/// A call of a custom tool, or a piece of it.
+#[derive(Default, Deserialize)]
+pub(super) struct CustomDelta {
+    pub(super) name: Option<String>,
+    pub(super) input: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

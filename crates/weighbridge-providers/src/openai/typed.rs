@@ -34,6 +34,10 @@ pub(super) fn typed(request: &Request) -> Result<Fields, Failure> {
     set_some(&mut fields, "reasoning_effort", request.effort.map(|effort| effort.as_str()))?;
     set_some(&mut fields, MaxTokensField::MaxCompletionTokens.as_str(), request.max_output_tokens)?;
     set_some(&mut fields, "n", (request.choices.get() > 1).then_some(request.choices))?;
+    for setting in &request.carried {
+        let value: &RawValue = serde_json::from_str(&setting.value.0).map_err(unwritable)?;
+        set(&mut fields, setting.name, value)?;
+    }
     Ok(fields)
 }
 

@@ -107,6 +107,33 @@ fn pieces_of_tool_calls_keep_their_order_and_their_ids() {
 }
 
 #[test]
+fn a_call_of_a_custom_tool_is_told_apart_streamed_and_whole() {
+    let custom = |id: Option<&str>, name: Option<&str>, text: &str| Event::ToolCall {
+        choice: 0,
+        delta: ToolCallDelta {
+            index: 0,
+            id: id.map(str::to_owned),
+            name: name.map(str::to_owned),
+            arguments: text.into(),
+            custom: true,
+        },
+    };
+    check_until_end(
+        &[
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","type":"custom","custom":{"name":"sh","input":""}}]}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"custom":{"input":"ls"}}]},"finish_reason":"stop"}]}"#,
+        ],
+        &[custom(Some("a"), Some("sh"), ""), custom(None, None, "ls")],
+    );
+    check_until_end(
+        &[
+            r#"{"choices":[{"message":{"tool_calls":[{"id":"a","type":"custom","custom":{"name":"sh","input":"ls"}}]},"finish_reason":"stop"}]}"#,
+        ],
+        &[custom(Some("a"), Some("sh"), "ls")],
+    );
+}
+
+#[test]
 fn calls_without_an_index_are_told_apart_by_their_ids() {
     check_until_end(
         &[
@@ -208,7 +235,7 @@ fn what_cannot_be_read_is_garbled_and_never_quoted() {
         r#"{"choices":[{"index":1,"delta":{}}]}"#,
         r#"{"choices":[{"index":-1,"delta":{}}]}"#,
         r#"{"choices":[{"delta":{"tool_calls":[{"index":4000000000}]}}]}"#,
-        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"type":"custom"}]}}]}"#,
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"type":"mystery"}]}}]}"#,
         &"[".repeat(100_000),
     ] {
         check_failure(&[garbage], FailureKind::Garbled);

@@ -4,7 +4,9 @@ use std::error::Error;
 use std::num::NonZeroU32;
 
 use serde_json::json;
-use weighbridge_backend::{Json, Message, Original, Part, Role, Sampling, Tool, ToolCall, ToolChoice, ToolKind};
+use weighbridge_backend::{
+    Carried, Json, Message, Original, Part, Role, Sampling, Tool, ToolCall, ToolChoice, ToolKind,
+};
 
 use super::*;
 
@@ -101,6 +103,16 @@ fn a_request_of_another_dialect_is_written_from_the_typed_view() -> Outcome {
         "stream_options": { "include_usage": true },
     });
     assert_eq!(serde_json::from_str::<Value>(&text)?, expected);
+    Ok(())
+}
+
+#[test]
+fn settings_that_are_carried_arrive_under_their_names() -> Outcome {
+    let setting = |name, value: &str| Carried { name, value: Json(value.into()) };
+    let carried = vec![setting("verbosity", "\"low\""), setting("prompt_cache_options", "{\"ttl\":\"30m\"}")];
+    let bytes = body(&ProviderOptions::new("p", "http://x"), "up", &Request { carried, ..typed() })?;
+    let body: Value = serde_json::from_slice(&bytes)?;
+    assert_eq!((&body["verbosity"], &body["prompt_cache_options"]["ttl"]), (&json!("low"), &json!("30m")));
     Ok(())
 }
 
