@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use weighbridge_backend::Receipt;
 
 use crate::writer::Writer;
-use crate::{LedgerError, ReceiptRow, Totals, rows, schema};
+use crate::{LedgerError, ReceiptRow, Retention, StoredResponse, Totals, responses, rows, schema};
 
 /// How long a write waits for another process that holds the file, before it counts as failed.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +51,8 @@ impl Ledger {
         connection.busy_timeout(BUSY_TIMEOUT).map_err(opening)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(opening)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(opening)?;
+        // What is deleted is overwritten: some of it are contents.
+        connection.pragma_update(None, "secure_delete", "ON").map_err(opening)?;
         Self::start(connection, path)
     }
 
@@ -81,6 +83,34 @@ impl Ledger {
     /// latest 100 000 receipts wait in memory and older ones go to the log.
     pub fn record(&self, receipt: Receipt) {
         self.0.writer.push(receipt);
+    }
+
+    /// For how long responses are kept from now on, and how many; what is beyond that goes within the hour.
+    pub fn retain(&self, retention: Retention) {
+        self.0.writer.retain(retention);
+    }
+
+    /// Hands a response over that is to be kept. Returns at once; false where it is not taken, since more waits for the
+    /// disk than may, or the ledger is closed.
+    pub fn keep(&self, response: StoredResponse) -> bool {
+        self.0.writer.keep(response)
+    }
+
+    /// A response that was kept for this caller. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When what waits cannot be written, or the file cannot be read.
+    pub fn kept(&self, id: &str, caller: Option<&str>) -> Result<Option<StoredResponse>, LedgerError> {
+        let oldest = self.0.writer.oldest();
+        self.read(|connection| responses::find(connection, id, caller, oldest))
+    }
+
+    /// Deletes a response that was kept for this caller; false where there is none. Blocks on the disk.
+    ///
+    /// # Errors
+    /// When what waits cannot be written, or the file cannot be changed.
+    pub fn forget(&self, id: &str, caller: Option<&str>) -> Result<bool, LedgerError> {
+        self.read(|connection| responses::delete(connection, id, caller))
     }
 
     /// Writes everything handed over, then stops the thread. Receipts recorded later go to the log. Calling

@@ -11,7 +11,8 @@ const APPLICATION_ID: i32 = 0x5742_6c67;
 
 /// The steps from an empty file to the present schema. A step that was released never changes; the number
 /// of steps taken is the file's `PRAGMA user_version`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE receipts (
         request_id             TEXT PRIMARY KEY NOT NULL,
         received_at_ms         INTEGER NOT NULL,
@@ -41,7 +42,21 @@ const MIGRATIONS: &[&str] = &["
         duration_ms INTEGER NOT NULL,
         PRIMARY KEY (request_id, ordinal)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE responses (
+        id            TEXT PRIMARY KEY NOT NULL,
+        caller        TEXT,
+        class         TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        previous      TEXT,
+        response      TEXT NOT NULL,
+        input         TEXT NOT NULL,
+        bytes         INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX responses_by_time ON responses (created_at_ms, bytes);
+",
+];
 
 /// Brings the file behind `connection` to the present schema. `path` is for messages.
 pub(crate) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), LedgerError> {

@@ -5,12 +5,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 use weighbridge_backend::Receipt;
 
-use crate::rows;
+use crate::{Retention, StoredResponse, responses, rows};
 
 /// Receipts that wait in memory while the disk cannot take them, about 50 MB. Beyond it the oldest go to
 /// the log.
@@ -18,6 +18,12 @@ const MAX_WAITING: usize = 100_000;
 
 /// Receipts in one transaction: some milliseconds of work, so that a reader never waits long for its turn.
 const BATCH: usize = 1024;
+
+/// Bytes of responses that wait in memory while the disk cannot take them.
+const MAX_WAITING_BYTES: usize = 128 << 20;
+
+/// How often responses whose term is over are looked for.
+const PRUNE_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// The pause after a write that failed; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -31,23 +37,58 @@ pub(crate) struct Writer {
     queue: Mutex<Queue>,
     wake: Condvar,
     file: Mutex<File>,
+    retention: Mutex<Retention>,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Receipt>,
+    responses: VecDeque<StoredResponse>,
+    response_bytes: usize,
     closing: bool,
 }
 
 struct File {
     connection: Connection,
     written: u64,
+    pruned: Option<Instant>,
+    /// Bytes of the responses in the file, or more: what callers delete is not taken off. `None` before they were added up.
+    kept_bytes: Option<u64>,
 }
 
 impl Writer {
     /// A writer to a connection whose schema is up to date.
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { queue: Mutex::default(), wake: Condvar::new(), file: Mutex::new(File { connection, written: 0 }) }
+        let file = Mutex::new(File { connection, written: 0, pruned: None, kept_bytes: None });
+        Self { queue: Mutex::default(), wake: Condvar::new(), file, retention: Mutex::default() }
+    }
+
+    /// How responses are kept from now on.
+    pub(crate) fn retain(&self, retention: Retention) {
+        *lock(&self.retention) = retention;
+        lock(&self.file).pruned = None;
+        self.wake.notify_one();
+    }
+
+    /// The oldest that a response may be.
+    pub(crate) fn oldest(&self) -> SystemTime {
+        SystemTime::now().checked_sub(lock(&self.retention).term).unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Puts a response in the queue; false where it finds no place.
+    pub(crate) fn keep(&self, response: StoredResponse) -> bool {
+        let mut queue = lock(&self.queue);
+        let bytes = queue.response_bytes.saturating_add(response.bytes());
+        if queue.closing || bytes > MAX_WAITING_BYTES {
+            drop(queue);
+            tracing::error!(id = response.id, "a response is not kept: the ledger cannot take it now");
+            return false;
+        }
+        queue.response_bytes = bytes;
+        queue.responses.push_back(response);
+        drop(queue);
+        self.wake.notify_one();
+        true
     }
 
     /// Puts a receipt in the queue. After [`Writer::begin_closing`] it goes to the log instead.
@@ -91,14 +132,16 @@ impl Writer {
         }
     }
 
-    /// Waits for receipts, or for a pause after a failure; false when closing began.
+    /// Waits for something to do, or for a pause after a failure; false when closing began.
     fn wait(&self, pause: Option<Duration>) -> bool {
         let queue = lock(&self.queue);
         let queue = match pause {
-            None => self
-                .wake
-                .wait_while(queue, |queue| queue.waiting.is_empty() && !queue.closing)
-                .unwrap_or_else(PoisonError::into_inner),
+            None => {
+                self.wake
+                    .wait_timeout_while(queue, PRUNE_EVERY, |queue| queue.is_empty() && !queue.closing)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
             Some(pause) => {
                 self.wake
                     .wait_timeout_while(queue, pause, |queue| !queue.closing)
@@ -116,13 +159,29 @@ impl Writer {
         loop {
             let batch = self.take_batch();
             if batch.is_empty() {
-                return Ok(());
+                return self.write_responses(&mut file);
             }
             if let Err(error) = file.write(&batch) {
                 self.put_back(batch);
                 return Err(error);
             }
         }
+    }
+
+    /// Writes the responses that wait, then deletes those that are beyond their term or the bound.
+    fn write_responses(&self, file: &mut File) -> rusqlite::Result<()> {
+        loop {
+            let Some(response) = lock(&self.queue).responses.pop_front() else { break };
+            let bytes = response.bytes();
+            if let Err(error) = responses::insert(&file.connection, &response) {
+                lock(&self.queue).responses.push_front(response);
+                return Err(error);
+            }
+            lock(&self.queue).response_bytes -= bytes;
+            file.kept_bytes = file.kept_bytes.map(|kept| kept.saturating_add(bytes as u64));
+        }
+        let retention = *lock(&self.retention);
+        file.prune(&retention, self.oldest())
     }
 
     fn take_batch(&self) -> Vec<Receipt> {
@@ -148,7 +207,12 @@ impl Writer {
 
     /// Empties the queue into the log and returns how many that were.
     pub(crate) fn give_up(&self) -> u64 {
-        let waiting = std::mem::take(&mut lock(&self.queue).waiting);
+        let queue = std::mem::take(&mut *lock(&self.queue));
+        lock(&self.queue).closing = queue.closing;
+        if !queue.responses.is_empty() {
+            tracing::error!(count = queue.responses.len(), "responses that were to be kept are lost");
+        }
+        let waiting = queue.waiting;
         for receipt in &waiting {
             log_unwritten(receipt, "the ledger cannot be written");
         }
@@ -166,7 +230,32 @@ impl Writer {
     }
 }
 
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.responses.is_empty()
+    }
+}
+
 impl File {
+    /// Deletes responses whose term is over, now and then, and the oldest where all together are too large.
+    fn prune(&mut self, retention: &Retention, oldest: SystemTime) -> rusqlite::Result<()> {
+        if self.pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+            responses::delete_before(&self.connection, oldest)?;
+            self.kept_bytes = None;
+            self.pruned = Some(Instant::now());
+        }
+        let kept = match self.kept_bytes {
+            Some(kept) => kept,
+            None => responses::total_bytes(&self.connection)?,
+        };
+        self.kept_bytes = Some(kept);
+        if kept > retention.max_bytes {
+            responses::delete_beyond(&self.connection, retention.max_bytes)?;
+            self.kept_bytes = Some(responses::total_bytes(&self.connection)?);
+        }
+        Ok(())
+    }
+
     /// Writes a batch in one transaction: all of it or nothing.
     fn write(&mut self, batch: &[Receipt]) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction()?;

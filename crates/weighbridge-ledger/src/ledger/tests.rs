@@ -213,3 +213,58 @@ fn receipt(id: &str) -> Receipt {
         duration: Duration::from_millis(25),
     }
 }
+
+fn stored(id: &str, caller: Option<&str>, created_at: SystemTime) -> StoredResponse {
+    StoredResponse {
+        id: id.into(),
+        caller: caller.map(str::to_owned),
+        class: DataClass::Confidential,
+        created_at,
+        previous: Some("resp_0".into()),
+        response: "{\"output\":[]}".into(),
+        input: "[]".into(),
+    }
+}
+
+#[test]
+fn a_response_is_read_back_by_its_owner_alone_and_at_once() -> Outcomes {
+    let folder = tempfile::tempdir()?;
+    let ledger = Ledger::open(&folder.path().join("ledger.db"))?;
+    for (id, caller) in [("resp_1", Some("team")), ("resp_2", None)] {
+        let response = stored(id, caller, SystemTime::now());
+        assert!(ledger.keep(response.clone()));
+        let found = ledger.kept(id, caller)?.ok_or("it was kept")?;
+        assert_eq!(StoredResponse { created_at: response.created_at, ..found }, response);
+        for other in [Some("team"), Some("others"), None].into_iter().filter(|other| *other != caller) {
+            assert_eq!(ledger.kept(id, other)?, None);
+            assert!(!ledger.forget(id, other)?);
+        }
+        assert!(ledger.forget(id, caller)?);
+        assert_eq!(ledger.kept(id, caller)?, None);
+    }
+    assert!(!format!("{:?}", stored("r", None, at(0))).contains("output"), "it prints without contents");
+    Ok(())
+}
+
+#[test]
+fn a_response_goes_when_its_term_is_over_and_the_oldest_where_there_is_no_room() -> Outcomes {
+    let folder = tempfile::tempdir()?;
+    let ledger = Ledger::open(&folder.path().join("ledger.db"))?;
+    let bytes = stored("", None, at(0)).bytes() as u64;
+    ledger.retain(Retention { term: Duration::from_secs(60), max_bytes: 2 * bytes });
+    let now = SystemTime::now();
+    for (id, age) in [("old", 61), ("first", 30), ("second", 20), ("third", 10)] {
+        assert!(ledger.keep(stored(id, None, now - Duration::from_secs(age))));
+    }
+    let kept = |id| ledger.kept(id, None).map(|found| found.is_some());
+    assert_eq!([kept("old")?, kept("first")?, kept("second")?, kept("third")?], [false, false, true, true]);
+    Ok(())
+}
+
+#[test]
+fn a_closed_ledger_keeps_no_more_and_says_so() -> Outcomes {
+    let ledger = Ledger::in_memory()?;
+    ledger.close()?;
+    assert!(!ledger.keep(stored("resp_1", None, SystemTime::now())));
+    Ok(())
+}
