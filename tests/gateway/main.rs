@@ -21,6 +21,8 @@ mod privacy;
 mod pull;
 mod receipts;
 mod request_ids;
+mod responses;
+mod responses_kept;
 mod streams;
 mod texts;
 mod tls;

@@ -28,6 +28,8 @@ pub enum Act {
     Says(Vec<&'static str>),
     /// Answers with these pieces, with a pause before each.
     SaysSlowly(Vec<&'static str>, Duration),
+    /// Answers with these chunks as they are.
+    SaysChunks(Vec<Value>),
     /// Answers with one JSON document where a stream was asked for.
     SaysWhole(&'static str),
     /// Streams without ever saying what it used.

@@ -19,7 +19,7 @@ impl Surface for Chat {
         let ChatBody { request, include_usage } = ChatBody::parse(arriving.id.clone(), arriving.body)?;
         let choices = request.choices.get();
         let writer = ChatWriter { choices, include_usage, stream: None };
-        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer) })
+        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor: None })
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Limits {
     /// Whether only requests that name this machine in `Host` are taken: what keeps a web page from
     /// reaching an open gateway on loopback through a name of its own.
     pub local_host_only: bool,
+    /// Whether responses are kept for later requests, where their callers do not say otherwise.
+    pub store_responses: bool,
     /// Whether, where there are no keys, whoever reaches the gateway may load and unload models.
     pub open_admin: bool,
     /// Which pages of other origins may ask; none where it is missing.
@@ -104,6 +106,7 @@ impl Default for Limits {
             expected_output_tokens: 256,
             metrics_need_key: false,
             local_host_only: false,
+            store_responses: true,
             open_admin: false,
             cors: None,
             compression: Compression::default(),

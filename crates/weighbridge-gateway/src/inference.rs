@@ -128,8 +128,9 @@ impl Core {
         let slow = surface.reads_slowly() || body.len() >= LARGE_BODY;
         let work = move || -> Result<_, Refusal> {
             let caller = caller.as_deref();
-            let mut inbound = surface.read(&Arriving { id, headers: &headers, body: &body })?;
-            let arrival = Arrival { path: surface.path(), headers: &headers, caller };
+            let mut inbound =
+                surface.read(&Arriving { id, headers: &headers, body: &body, gateway: &gateway, caller })?;
+            let arrival = Arrival { path: surface.path(), headers: &headers, caller, floor: inbound.floor };
             let prepared = gateway.prepare(&arrival, &inbound.request);
             if let Ok(prepared) = &prepared {
                 inbound.request.standing = prepared.standing.clone();

@@ -31,6 +31,7 @@ mod pages;
 mod prepare;
 mod relay;
 mod respond;
+mod responses;
 mod server;
 mod standing;
 mod surface;

@@ -24,6 +24,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) path: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) caller: Option<&'a CallerFacts>,
+    /// The class of what it goes on from.
+    pub(crate) floor: Option<DataClass>,
 }
 
 /// A plan, on whose behalf it is, and the refusal that it comes to where it has no attempts.
@@ -46,7 +48,7 @@ impl Core {
             path: arrival.path,
             headers: &headers,
             caller: arrival.caller,
-            header_class: header_class(arrival.headers)?,
+            header_class: header_class(arrival.headers)?.max(arrival.floor),
             asked: &request.asked,
             max_output_tokens: request.max_output_tokens,
             choices: request.choices.get(),
@@ -182,7 +184,7 @@ impl Gateway {
     ) -> Result<Explanation, (u16, String)> {
         let refused = |refusal: Refusal| (refusal.status(), refusal.to_json().to_string());
         let body = ChatBody::parse(Arc::from("explain"), body).map_err(|error| refused(error.into()))?;
-        let arrival = Arrival { path: crate::chat::Chat.path(), headers, caller };
+        let arrival = Arrival { path: crate::chat::Chat.path(), headers, caller, floor: None };
         let prepared = self.0.prepare(&arrival, &body.request).map_err(refused)?;
         Ok(Explanation { plan: prepared.plan, refusal: prepared.refusal.map(refused) })
     }

@@ -90,6 +90,35 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("model_not_found"), message).about("model")
     }
 
+    /// 404: nothing of this id is kept for this caller.
+    pub(crate) fn not_kept(what: &str, id: &str) -> Self {
+        let id: String = id.chars().take(128).collect();
+        let message = format!("{what} with id '{id}' not found.");
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_found"), message)
+    }
+
+    /// 404: an address of OpenAI's that there is not here, and what there is instead.
+    pub(crate) fn not_offered(message: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_offered"), message)
+    }
+
+    /// 400: what was asked for does not go with what it is asked of.
+    pub(crate) fn not_possible(message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", None, message)
+    }
+
+    /// The same, where an API knows parameters by other names: the whole name, or what stands before an index.
+    pub(crate) fn renaming(mut self, names: &[(&str, &str)]) -> Self {
+        if let Some(param) = &self.param {
+            let renamed = |(from, to): &(&str, &str)| {
+                let rest = param.strip_prefix(from)?;
+                (rest.is_empty() || rest.starts_with('[')).then(|| format!("{to}{rest}").into())
+            };
+            self.param = names.iter().find_map(renamed).or(self.param);
+        }
+        self
+    }
+
     /// 409: what was asked for does not go with what is under way.
     pub(crate) fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "invalid_request_error", Some(code), message)

@@ -19,7 +19,7 @@ use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
 use crate::surface::Surface;
-use crate::{Gateway, admin, chat, completions, inference, messages, models, openapi, pages, texts};
+use crate::{Gateway, admin, chat, completions, inference, messages, models, openapi, pages, responses, texts};
 
 /// How long the last bytes may take to go out.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ pub struct Drained {
 fn router(core: &Arc<Core>) -> Router {
     let addresses = Router::new()
         .route(chat::Chat.path(), answers(&chat::Chat))
+        .route(responses::Responses.path(), answers(&responses::Responses))
+        .merge(responses::addresses())
         .route(completions::Completions.path(), answers(&completions::Completions))
         .route(messages::Messages.path(), answers(&messages::Messages))
         .route("/v1/messages/count_tokens", tells(&messages::Messages, texts::count_messages))

@@ -60,7 +60,7 @@ mod tests {
 
     fn of(name: &'static str, value: &'static str) -> Result<Standing, u16> {
         let headers = [(http::HeaderName::from_static(name), HeaderValue::from_static(value))].into_iter().collect();
-        let arrival = Arrival { path: "/", headers: &headers, caller: None };
+        let arrival = Arrival { path: "/", headers: &headers, caller: None, floor: None };
         standing(&arrival, DataClass::Internal, None).map_err(|refusal| refusal.status())
     }
 
@@ -94,7 +94,7 @@ mod tests {
             };
             let mut map = HeaderMap::new();
             headers.iter().for_each(|value| _ = map.append(PRIORITY_HEADER, HeaderValue::from_static(value)));
-            let arrival = Arrival { path: "/", headers: &map, caller: Some(&caller) };
+            let arrival = Arrival { path: "/", headers: &map, caller: Some(&caller), floor: None };
             let found = standing(&arrival, DataClass::Internal, None).map(|standing| standing.priority);
             assert_eq!(found, Ok(expected), "{own:?} {headers:?}");
         }
@@ -105,7 +105,7 @@ mod tests {
         let left = |header: Option<&'static str>, longest: Option<u64>| {
             let name = http::HeaderName::from_static(DEADLINE_HEADER);
             let headers = header.map(|value| (name, HeaderValue::from_static(value))).into_iter().collect();
-            let arrival = Arrival { path: "/", headers: &headers, caller: None };
+            let arrival = Arrival { path: "/", headers: &headers, caller: None, floor: None };
             let standing = standing(&arrival, DataClass::Internal, longest.map(Duration::from_secs));
             let deadline = standing.expect("the headers can be read").deadline;
             deadline.map(|at| at.saturating_duration_since(Instant::now()).as_secs_f64().ceil() as u64)

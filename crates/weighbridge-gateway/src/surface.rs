@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::HeaderMap;
-use weighbridge_backend::{BackendId, Event, NanoUsd, Request, Usage};
-use weighbridge_policy::Choice;
+use weighbridge_backend::{BackendId, DataClass, Event, NanoUsd, Request, Usage};
+use weighbridge_policy::{CallerFacts, Choice};
 
 use crate::gateway::Core;
 use crate::respond::Refusal;
@@ -46,6 +46,9 @@ pub(crate) struct Arriving<'a> {
     pub(crate) id: Arc<str>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
+    pub(crate) gateway: &'a Core,
+    /// Who asks; `None` where the gateway is open.
+    pub(crate) caller: Option<&'a CallerFacts>,
 }
 
 /// A request that was read, and who writes its answer.
@@ -54,6 +57,8 @@ pub(crate) struct Inbound {
     /// Further requests of the same body, alike but for their prompts; their choices follow those of the first.
     pub(crate) beside: Vec<Request>,
     pub(crate) writer: Box<dyn Writer>,
+    /// The highest class of what it goes on from, which was kept here: a conversation never loses its class.
+    pub(crate) floor: Option<DataClass>,
 }
 
 /// Writes one answer: either whole, or as server-sent events from `open` to `end` or `fail`.
@@ -92,6 +97,8 @@ pub(crate) struct Head {
     pub(crate) fingerprint: Option<String>,
     /// What was used by then: the prompt, counted or expected.
     pub(crate) used: Usage,
+    /// How far its content may travel.
+    pub(crate) class: DataClass,
 }
 
 impl Head {
@@ -107,23 +114,24 @@ impl Head {
             backend: backend.clone(),
             fingerprint: gateway.backend(backend).and_then(|found| found.backend.offer().fingerprint.clone()),
             used,
+            class: request.standing.class,
         }
     }
 
     #[cfg(test)]
     pub(crate) fn example() -> Self {
-        Self {
-            request_id: "a-b".into(),
-            created: 7,
-            backend: BackendId::new("demo"),
-            fingerprint: None,
-            used: Usage::default(),
-        }
+        let (backend, class) = (BackendId::new("demo"), DataClass::Internal);
+        Self { request_id: "a-b".into(), created: 7, backend, fingerprint: None, used: Usage::default(), class }
     }
 
     /// The id without its dashes, as ids of answers have it behind their prefix.
     pub(crate) fn bare_id(&self) -> String {
         self.request_id.replace('-', "")
+    }
+
+    /// The id of a response.
+    pub(crate) fn response_id(&self) -> String {
+        format!("resp_{}", self.bare_id())
     }
 }
 

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{Request as HttpRequest, header};
 use serde_json::{Value, json};
 use weighbridge_backend::{Backend, BackendId, DataClass, PromptCount, Request, Texts};
-use weighbridge_policy::{CallerFacts, Plan, Reason};
+use weighbridge_policy::{Plan, Reason};
 
 use crate::admission::stopped;
 use crate::body::read_body;
@@ -24,9 +24,7 @@ use crate::wire::{Detokenize, MessagesBody, Purpose, Tokenize, Tokenized, templa
 
 /// One of these questions, as it came.
 pub(crate) struct Question<'a> {
-    gateway: &'a Core,
     arriving: Arriving<'a>,
-    caller: Option<&'a CallerFacts>,
 }
 
 /// What it comes to, and whose plan said so.
@@ -68,8 +66,8 @@ async fn told(gateway: Arc<Core>, id: Arc<str>, request: HttpRequest<Body>, tell
         let body = read_body(&headers, body, &gateway.limits).await?;
         let work = move || {
             let _admitted = admitted;
-            let arriving = Arriving { id, headers: &headers, body: &body };
-            tell(&Question { gateway: &gateway, arriving, caller: caller.as_deref() })
+            let caller = caller.as_deref();
+            tell(&Question { arriving: Arriving { id, headers: &headers, body: &body, gateway: &gateway, caller } })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::internal())?
     };
@@ -132,8 +130,8 @@ impl Question<'_> {
     /// Makes the plan of a request, and finds whom it asks first. A prompt that is too long for everybody can be
     /// counted all the same: that is why agents count.
     fn plan(&self, path: &str, request: &Request) -> Result<Asked, Refusal> {
-        let arrival = Arrival { path, headers: self.arriving.headers, caller: self.caller };
-        let Prepared { plan, refusal, .. } = self.gateway.prepare(&arrival, request)?;
+        let arrival = Arrival { path, headers: self.arriving.headers, caller: self.arriving.caller, floor: None };
+        let Prepared { plan, refusal, .. } = self.arriving.gateway.prepare(&arrival, request)?;
         let first = plan.attempts.first().map(|choice| (choice.backend.clone(), choice.prompt_tokens));
         match first.or_else(|| too_long(&plan)) {
             Some((backend, prompt)) => Ok(Asked { plan, backend, prompt }),
@@ -147,7 +145,7 @@ impl Question<'_> {
     }
 
     fn backend(&self, id: &BackendId) -> Result<&dyn Backend, Refusal> {
-        self.gateway.backend(id).map(|registered| &*registered.backend).ok_or_else(Refusal::internal)
+        self.arriving.gateway.backend(id).map(|registered| &*registered.backend).ok_or_else(Refusal::internal)
     }
 }
 

@@ -13,6 +13,8 @@ mod messages_body;
 mod messages_error;
 mod messages_stream;
 mod models;
+mod responses_body;
+mod responses_stream;
 mod texts;
 
 pub(crate) use chat_answer::ChatAnswer;
@@ -21,11 +23,14 @@ pub(crate) use chat_stream::{ChatStream, error_event};
 pub(crate) use completions_answer::{CompletionAnswer, CompletionStream};
 pub(crate) use completions_body::CompletionsBody;
 pub(crate) use error::WireError;
+pub(crate) use fields::body_object;
 pub(crate) use messages_answer::MessagesAnswer;
 pub(crate) use messages_body::{MessagesBody, Purpose, Version};
 pub(crate) use messages_error::{messages_error, messages_status};
 pub(crate) use messages_stream::{MessagesStream, PING, event as messages_event};
 pub(crate) use models::{Page, model_page};
+pub(crate) use responses_body::{Echo as ResponseEcho, Memory, ResponsesBody, Wanted};
+pub(crate) use responses_stream::{Finished, ResponseStream, error_event as response_error_event};
 pub(crate) use texts::{Detokenize, Tokenize, Tokenized, templated};
 
 use serde_json::{Value, json};

@@ -7,6 +7,7 @@ mod mistake;
 mod raw;
 mod reader;
 mod resolve;
+mod responses;
 mod routes;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use weighbridge_providers::ProviderOptions;
 pub(crate) use listen::{Listen, parse_listen};
 pub(crate) use mistake::Mistakes;
 pub(crate) use resolve::BUNDLED;
+pub(crate) use responses::ResponsesConfig;
 
 /// Everything that a config says, ready to use.
 pub(crate) struct Config {
@@ -37,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) grace: Duration,
     pub(crate) log: LogOptions,
     pub(crate) ledger: Option<PathBuf>,
+    /// How responses are kept.
+    pub(crate) responses: ResponsesConfig,
     /// How the models share the memory.
     pub(crate) pool: PoolOptions,
     pub(crate) models: Vec<ModelConfig>,

@@ -19,6 +19,10 @@ pub(super) async fn answer(act: Act, model: &str, hung_up: Arc<AtomicBool>) -> R
         Act::Says(pieces) => words.whole(&pieces, Duration::ZERO, true),
         Act::SaysSlowly(pieces, pause) => words.whole(&pieces, pause, true),
         Act::SaysWithoutUsage(pieces) => words.whole(&pieces, Duration::ZERO, false),
+        Act::SaysChunks(chunks) => {
+            let chunks = chunks.iter().map(|chunk| Step::Send(format!("data: {chunk}\n\n")));
+            chunks.chain([Step::Send("data: [DONE]\n\n".to_owned())]).collect()
+        }
         Act::SaysWhole(text) => return json_answer(200, &words.completion(text), None),
         Act::Refuses(status, body, retry_after) => return json_answer(status, &body, retry_after),
         Act::ShowsWebPage => return page(),

@@ -105,6 +105,7 @@ fn open_ledger(config: &Config) -> Result<OpenLedger, Failure> {
         None => data::folder()?.join("ledger.sqlite"),
     };
     let handle = Ledger::open(&path).map_err(Failure::failed)?;
+    handle.retain(config.responses.retention);
     Ok(OpenLedger { handle, path })
 }
 

@@ -7,14 +7,15 @@ use weighbridge_engine::{PrefixReuse, ReasoningFormat, ToolFormat};
 use weighbridge_models::{AdapterMode, Compute, KvType, Precision, QuantizedType};
 use weighbridge_policy::{Named, Prefer};
 
-use super::HubConfig;
 use super::edges::Edges;
 use super::reader::{Located, Place, Reader, Table};
+use super::{HubConfig, ResponsesConfig};
 
 pub(super) struct Config {
     pub(super) server: Server,
     pub(super) log: Log,
     pub(super) ledger_path: Option<Located<String>>,
+    pub(super) responses: ResponsesConfig,
     pub(super) hub: HubConfig,
     pub(super) dispatch: Dispatch,
     pub(super) engine: Engine,
@@ -179,6 +180,7 @@ impl Config {
             server: root.table("server", Server::read).unwrap_or_default(),
             log: root.table("log", Log::read).unwrap_or_default(),
             ledger_path: root.table("ledger", |ledger| ledger.text("path")).flatten(),
+            responses: root.table("responses", ResponsesConfig::read).unwrap_or_default(),
             hub: root.table("hub", read_hub).unwrap_or_default(),
             dispatch: root.table("dispatch", Dispatch::read).unwrap_or_default(),
             engine: root.table("engine", Engine::read).unwrap_or_default(),

@@ -18,8 +18,8 @@ use super::mistake::nearest;
 use super::raw::{self, Auth, MetricsAuth};
 use super::reader::{Located, Place, Reader};
 use super::{
-    AdapterConfig, Config, HostedConfig, Listen, LogOptions, ModelConfig, ModelPath, ProviderConfig, edges,
-    parse_listen, routes,
+    AdapterConfig, Config, HostedConfig, Listen, LogOptions, ModelConfig, ModelPath, ProviderConfig, ResponsesConfig,
+    edges, parse_listen, routes,
 };
 use crate::local;
 
@@ -66,6 +66,7 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
         reader.mistake(&tls.place, "a certificate, and no address but sockets to show it at", None);
     }
     let limits = Limits {
+        store_responses: raw.responses.store,
         cors: raw.server.edges.cors.as_ref().map(|cors| edges::cors(cors, open, reader)),
         ..resolve_limits(&raw.server, &raw.dispatch, &listen, open)
     };
@@ -81,6 +82,7 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
             json: raw.log.json,
             filter: raw.log.level.map_or_else(|| "info".to_owned(), |level| level.value),
         },
+        responses: raw.responses,
         ledger: raw.ledger_path.map(|path| reader.folder().join(path.value)),
         pool: resolve_pool(&raw.engine),
         models,
@@ -103,6 +105,7 @@ pub(super) fn without_file(models: Vec<ModelConfig>) -> Config {
         callers: Callers::Open,
         grace: DEFAULT_GRACE,
         log: LogOptions { json: false, filter: "info".to_owned() },
+        responses: ResponsesConfig::default(),
         ledger: None,
         routes: vec![routes::implicit(&backends)],
         pool: PoolOptions::default(),
@@ -186,8 +189,8 @@ fn resolve_limits(server: &raw::Server, dispatch: &raw::Dispatch, listen: &[List
         },
         local_host_only: open && local && server.auth != Some(Auth::None),
         open_admin: open && local,
-        cors: None,
         compression: edges.compression.unwrap_or(default.compression),
+        ..default
     }
 }
 

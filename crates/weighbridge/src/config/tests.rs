@@ -240,3 +240,18 @@ fn every_example_is_without_mistakes() {
     }
     assert!(count > 0);
 }
+
+#[test]
+fn responses_are_kept_as_the_config_says() {
+    let read =
+        |more: &str| parse(&format!("{more}{DEMO}")).map(|config| (config.responses, config.limits.store_responses));
+    let default = (ResponsesConfig::default(), true);
+    assert_eq!(read("").ok(), Some(default));
+    let (config, store) = read("[responses]\nstore = false\nkeep_days = 2\nmax_mib = 3\n").ok().unwrap_or(default);
+    assert_eq!((config.store, store, config.retention.max_bytes), (false, false, 3 << 20));
+    assert_eq!(config.retention.term, Duration::from_secs(2 * 24 * 60 * 60));
+    check_mistakes(
+        &format!("[responses]\nkeep_days = 0\nkept = 1\n{DEMO}"),
+        &[(2, "responses.keep_days", "1"), (3, "responses.kept", "")],
+    );
+}

@@ -79,7 +79,7 @@ fn response_format(fields: &Fields<'_>) -> Result<Option<Constraint>, WireError>
 }
 
 /// OpenAI wants one, of at most 64 letters, digits, dashes and underscores.
-fn name(schema: &Fields<'_>) -> Result<(), WireError> {
+pub(in crate::wire) fn name(schema: &Fields<'_>) -> Result<(), WireError> {
     let name = schema.required_string("name")?;
     let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
     if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {

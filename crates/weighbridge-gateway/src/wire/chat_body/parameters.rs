@@ -105,12 +105,22 @@ fn logprobs(fields: &Fields<'_>) -> Result<Option<u32>, WireError> {
 
 /// How much the model is to think.
 pub(super) fn effort(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Option<Effort>, WireError> {
-    let Some(word) = fields.string("reasoning_effort")? else { return Ok(None) };
+    effort_at(fields, "reasoning_effort", asked)
+}
+
+/// The same, by the name that it has here.
+pub(in crate::wire) fn effort_at(
+    fields: &Fields<'_>,
+    key: &str,
+    asked: &mut Vec<Asked>,
+) -> Result<Option<Effort>, WireError> {
+    let Some(word) = fields.string(key)? else { return Ok(None) };
+    let path = fields.path(key);
     let Some(effort) = Effort::ALL.into_iter().find(|effort| effort.as_str() == word) else {
         let words = Effort::ALL.map(Effort::as_str).join(", ");
-        return Err(WireError::invalid("reasoning_effort", format!("expected one of {words}")));
+        return Err(WireError::invalid(&path, format!("expected one of {words}")));
     };
-    asked.push(need("reasoning_effort", Capability::ReasoningEffort));
+    asked.push(need(&path, Capability::ReasoningEffort));
     Ok(Some(effort))
 }
 
@@ -249,7 +259,7 @@ pub(super) fn hints(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<(), W
     Ok(())
 }
 
-fn metadata(fields: &Fields<'_>) -> Result<(), WireError> {
+pub(in crate::wire) fn metadata(fields: &Fields<'_>) -> Result<(), WireError> {
     let Some(pairs) = fields.object("metadata")? else { return Ok(()) };
     if pairs.keys().count() > 16 {
         return Err(WireError::invalid("metadata", "it has more than 16 pairs"));

@@ -5,7 +5,7 @@ use weighbridge_backend::{Asked, Capability, Json, Need, Role, TextForm, Tool, T
 
 use super::{Fields, WireError, need};
 
-const MAX_TOOLS: usize = 1_024;
+pub(in crate::wire) const MAX_TOOLS: usize = 1_024;
 const MAX_NAME: usize = 64;
 
 pub(super) fn tools(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Vec<Tool>, WireError> {
@@ -33,11 +33,16 @@ pub(super) fn tools(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Vec<T
     Ok(tools)
 }
 
-type Announced = (String, ToolKind, bool);
+/// A tool's name, what it takes, and whether it is strict.
+pub(in crate::wire) type Announced = (String, ToolKind, bool);
 
 fn function(tool: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Announced, WireError> {
-    let function = tool.object("function")?.ok_or_else(|| WireError::missing(&tool.path("function")))?;
-    let name = tool_name(&function)?;
+    function_in(&tool.object("function")?.ok_or_else(|| WireError::missing(&tool.path("function")))?, asked)
+}
+
+/// The function that these fields announce.
+pub(in crate::wire) fn function_in(function: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<Announced, WireError> {
+    let name = tool_name(function)?;
     if let Some(parameters) = function.get("parameters")
         && !parameters.is_object()
     {
@@ -62,20 +67,22 @@ fn text_form(custom: &Fields<'_>) -> Result<TextForm, WireError> {
     let Some(format) = custom.object("format")? else { return Ok(TextForm::Free) };
     match format.required_string("type")? {
         "text" => Ok(TextForm::Free),
-        "grammar" => {
-            let grammar = format.object("grammar")?.ok_or_else(|| WireError::missing(&format.path("grammar")))?;
-            let definition = grammar.required_string("definition")?.to_owned();
-            match grammar.required_string("syntax")? {
-                "lark" => Ok(TextForm::Lark(definition)),
-                "regex" => Ok(TextForm::Regex(definition)),
-                _ => Err(WireError::invalid(&grammar.path("syntax"), "expected lark or regex")),
-            }
-        }
+        "grammar" => grammar(&format.object("grammar")?.ok_or_else(|| WireError::missing(&format.path("grammar")))?),
         _ => Err(WireError::invalid(&format.path("type"), "expected text or grammar")),
     }
 }
 
-fn tool_name(fields: &Fields<'_>) -> Result<String, WireError> {
+/// The grammar that these fields define.
+pub(in crate::wire) fn grammar(grammar: &Fields<'_>) -> Result<TextForm, WireError> {
+    let definition = grammar.required_string("definition")?.to_owned();
+    match grammar.required_string("syntax")? {
+        "lark" => Ok(TextForm::Lark(definition)),
+        "regex" => Ok(TextForm::Regex(definition)),
+        _ => Err(WireError::invalid(&grammar.path("syntax"), "expected lark or regex")),
+    }
+}
+
+pub(in crate::wire) fn tool_name(fields: &Fields<'_>) -> Result<String, WireError> {
     let name = fields.required_string("name")?;
     if name.is_empty() {
         return Err(WireError::invalid(&fields.path("name"), "it is empty"));
@@ -92,6 +99,16 @@ pub(super) fn tool_choice(
     fields: &Fields<'_>,
     tools: &[Tool],
     asked: &mut Vec<Asked>,
+) -> Result<ToolChoice, WireError> {
+    tool_choice_by(fields, tools, asked, chosen)
+}
+
+/// The same, where `chosen` reads the choice that is an object.
+pub(in crate::wire) fn tool_choice_by(
+    fields: &Fields<'_>,
+    tools: &[Tool],
+    asked: &mut Vec<Asked>,
+    chosen: impl FnOnce(&Fields<'_>, &[Tool]) -> Result<ToolChoice, WireError>,
 ) -> Result<ToolChoice, WireError> {
     if fields.boolean("parallel_tool_calls")? == Some(false) && !tools.is_empty() {
         asked.push(need("parallel_tool_calls", Capability::ParallelToolCalls));
@@ -117,7 +134,16 @@ fn chosen(choice: &Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, WireError> 
     if choice.required_string("type")? != "allowed_tools" {
         return named(choice, tools).map(ToolChoice::Named);
     }
-    let allowed = choice.object("allowed_tools")?.ok_or_else(|| WireError::missing("tool_choice.allowed_tools"))?;
+    let inner = choice.object("allowed_tools")?.ok_or_else(|| WireError::missing("tool_choice.allowed_tools"))?;
+    allowed(&inner, tools, named)
+}
+
+/// Some of the tools, each read by `named`.
+pub(in crate::wire) fn allowed(
+    allowed: &Fields<'_>,
+    tools: &[Tool],
+    named: impl Fn(&Fields<'_>, &[Tool]) -> Result<String, WireError>,
+) -> Result<ToolChoice, WireError> {
     let required = match allowed.required_string("mode")? {
         "auto" => false,
         "required" => true,
@@ -134,12 +160,22 @@ fn chosen(choice: &Fields<'_>, tools: &[Tool]) -> Result<ToolChoice, WireError> 
 
 /// The name in `{"type": "function", "function": {"name": …}}`, which one of the tools has.
 fn named(choice: &Fields<'_>, tools: &[Tool]) -> Result<String, WireError> {
+    let kind = kind_of(choice)?;
+    named_in(kind, &choice.object(kind)?.ok_or_else(|| WireError::missing(&choice.path(kind)))?, tools)
+}
+
+/// The kind of tool that is chosen.
+pub(in crate::wire) fn kind_of<'a>(choice: &Fields<'a>) -> Result<&'a str, WireError> {
     let kind = choice.required_string("type")?;
     if !["function", "custom"].contains(&kind) {
         let why = "expected function, custom or allowed_tools";
         return Err(WireError::invalid(&choice.path("type"), why));
     }
-    let inner = choice.object(kind)?.ok_or_else(|| WireError::missing(&choice.path(kind)))?;
+    Ok(kind)
+}
+
+/// The name that these fields give, of one of the tools.
+pub(in crate::wire) fn named_in(kind: &str, inner: &Fields<'_>, tools: &[Tool]) -> Result<String, WireError> {
     let name = inner.required_string("name")?;
     let is_it = |tool: &Tool| tool.name == name && (tool.kind == ToolKind::Function) == (kind == "function");
     if !tools.iter().any(is_it) {
