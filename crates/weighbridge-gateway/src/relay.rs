@@ -200,7 +200,11 @@ impl Open {
     #[expect(clippy::option_option, reason = "whether it ended, and whether that was a failure, are two questions")]
     fn take_ready(&mut self, piece: &mut Vec<u8>) -> Option<Option<Failure>> {
         while piece.len() < PIECE_BYTES {
-            match self.events.next().now_or_never()? {
+            let next = match self.first.next() {
+                Some(event) => Some(Ok(event)),
+                None => self.events.next().now_or_never()?,
+            };
+            match next {
                 Some(Ok(event)) => self.take(&event, piece),
                 Some(Err(failure)) => return Some(Some(failure)),
                 None => return Some(None),
