@@ -1,11 +1,12 @@
 //! Text to and from a model, without its weights: a [`Request`](weighbridge_backend::Request) becomes a
 //! [`Conversation`], a [`ChatTemplate`] writes it as the prompt that the model was trained on, and a
-//! [`ToolCallParser`] finds the calls in what the model writes back.
+//! [`ToolCallParser`] finds the calls in what the model writes back. A [`Matcher`] holds what it writes to a form.
 //!
 //! Everything here is plain computation on text: no async, no clock, no files. Templates come with
 //! checkpoints and conversations with requests, so both are held to bounds and neither can panic.
 
 mod conversation;
+mod grammar;
 mod json;
 mod python;
 mod source;
@@ -14,6 +15,7 @@ mod tools;
 mod traced;
 
 pub use conversation::{Conversation, conversation};
+pub use grammar::{CallShape, Calls, Form, GrammarError, Grammars, Mask, Matcher, Thinking, VocabularyToken};
 pub use template::{ChatTemplate, TemplateError};
 pub use tools::{Piece, ToolCallParser, ToolFormat};
 pub use traced::{Markers, Prompt};

@@ -42,8 +42,22 @@ const MAX_DEPTH: usize = 120;
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     tool_format: Option<ToolFormat>,
+    thought_tags: Option<(&'static str, &'static str)>,
     takes_tools: bool,
+    takes_effort: bool,
 }
+
+/// What templates call how much the model is to think.
+const EFFORT: [&str; 3] = ["enable_thinking", "reasoning_effort", "thinking"];
+
+/// What models begin and end their thoughts with, where they write them before the answer.
+const THOUGHT_TAGS: [(&str, &str); 5] = [
+    ("<think>", "</think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<reasoning>", "</reasoning>"),
+];
 
 impl ChatTemplate {
     /// Compiles a template as it stands in `chat_template`. The special tokens, `("bos_token", "<s>")`
@@ -56,6 +70,8 @@ impl ChatTemplate {
             return Err(TemplateError::new(format!("the chat template is longer than {MAX_SOURCE_BYTES} bytes")));
         }
         let (tool_format, takes_tools) = (ToolFormat::of_template(source), source::reads(source, "tools"));
+        let thought_tags = THOUGHT_TAGS.into_iter().find(|(_, close)| source.contains(close));
+        let takes_effort = EFFORT.iter().any(|variable| source::reads(source, variable));
         let source = source::rewrite(source).map_err(|(line, what)| TemplateError {
             line: Some(line),
             ..TemplateError::new(format!("cannot read the chat template: {what}"))
@@ -65,7 +81,7 @@ impl ChatTemplate {
             environment.add_global(name.clone(), token.as_str());
         }
         environment.add_template_owned(NAME, source).map_err(TemplateError::compiling)?;
-        Ok(Self { environment: Arc::new(environment), tool_format, takes_tools })
+        Ok(Self { environment: Arc::new(environment), tool_format, thought_tags, takes_tools, takes_effort })
     }
 
     /// Writes the conversation as the prompt that the model was trained on.
@@ -87,6 +103,16 @@ impl ChatTemplate {
     /// no tools or a format that is not parsed yet.
     pub fn tool_format(&self) -> Option<ToolFormat> {
         self.tool_format
+    }
+
+    /// What the model begins and ends its thoughts with, where its template knows of any.
+    pub fn thought_tags(&self) -> Option<(&'static str, &'static str)> {
+        self.thought_tags
+    }
+
+    /// Whether it reads how much the model is to think.
+    pub fn takes_effort(&self) -> bool {
+        self.takes_effort
     }
 
     /// Whether it reads `tools`, so that announcing them makes a difference.
