@@ -14,9 +14,13 @@
 
 mod board;
 mod engine;
+mod form;
 mod life;
 mod local;
+mod logprobs;
+mod masks;
 mod memory;
+mod offer;
 mod options;
 mod pages;
 mod places;

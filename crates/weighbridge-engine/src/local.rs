@@ -1,26 +1,27 @@
 //! A local model as a backend.
 
-use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use weighbridge_backend::{
-    Answer, Answering, Backend, Capability, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer,
-    PromptCount, Request, Standing,
+    Answer, Answering, Backend, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer, PromptCount,
+    Request, Standing, Texts,
 };
 use weighbridge_dialogue::{ChatTemplate, ToolCallParser};
 use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
 use crate::board::{Board, Newcomer};
 use crate::engine::{Engine, Message};
+use crate::form::Forms;
 use crate::life::Life;
 use crate::memory;
+use crate::offer::offer;
 use crate::options::{LoadError, ModelOptions, PrefixReuse};
 use crate::pages::{PagePool, Realm};
 use crate::places::{Full, Place, Places};
-use crate::prompt::Prompter;
+use crate::prompt::{Prompter, invalid};
 use crate::reply::Reply;
 use crate::sampler::Settings;
 use crate::scheduler::{Limits, Pace, Scheduler};
@@ -43,6 +44,9 @@ pub struct LocalModel {
 struct Desk {
     offer: Offer,
     prompter: Prompter,
+    forms: Forms,
+    /// Tokens that end an answer.
+    stop_tokens: Vec<u32>,
     defaults: GenerationDefaults,
     places: Places,
     prefix_reuse: PrefixReuse,
@@ -114,10 +118,13 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     let board = Arc::new(Board::new(&scheduler, decoder.cost().is_some()));
     let page_memory = decoder.cost().map_or(0, |cost| cost.page_bytes.saturating_mul(plan.pages as u64));
     let stop_tokens = checkpoint.stop_tokens().to_vec();
-    let engine = Engine::new(decoder, stop_tokens, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
+    let words = (prompter.tokenizer.clone(), stop_tokens);
+    let engine = Engine::new(decoder, words, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
     let desk = Desk {
         offer,
         prompter,
+        forms: Forms::default(),
+        stop_tokens: checkpoint.stop_tokens().to_vec(),
         defaults: checkpoint.generation_defaults(),
         places: Places::new(plan.max_running.saturating_add(options.max_waiting)),
         page_memory,
@@ -146,8 +153,10 @@ pub(crate) fn front(options: &ModelOptions) -> Result<(Offer, Prompter), LoadErr
     let tokenizer = options.checkpoint.tokenizer()?;
     let template = options.checkpoint.chat_template();
     let template = template.map(|source| ChatTemplate::new(&source.template, &source.special_tokens)).transpose()?;
-    let offer = offer(options, context, template.as_ref());
-    Ok((offer, Prompter::new(template, tokenizer, context, options.parse_special_tokens)))
+    let vocabulary = options.checkpoint.spec().vocabulary;
+    let prompter = Prompter::new(template, tokenizer, (context, vocabulary), options.parse_special_tokens);
+    let offer = offer(options, context, &prompter);
+    Ok((offer, prompter))
 }
 
 impl Drop for LocalModel {
@@ -176,6 +185,10 @@ impl Backend for LocalModel {
 
     fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
         self.desk.forecast(request, standing)
+    }
+
+    fn texts(&self) -> Option<&dyn Texts> {
+        Some(&self.desk.prompter)
     }
 
     fn computation(&self) -> Option<Computation> {
@@ -239,20 +252,40 @@ impl Desk {
     fn begin(&self, request: &Request, places: Vec<Place>) -> Result<Answering, Failure> {
         let prompt = self.prompter.prompt(request)?;
         let max_tokens = self.prompter.max_tokens(request, prompt.len())?;
-        let settings = Settings::new(&request.sampling, &self.defaults);
+        let settings = self.settings(request)?;
+        let matcher = self.forms.matcher(request, &self.prompter, &prompt, &self.stop_tokens)?.map(Box::new);
+        let echo = request.completion.as_ref().filter(|completion| completion.echo);
+        let echo = echo.map(|completion| self.prompter.echo(completion));
         let meter = Meter::default();
         let (reply, events) = Reply::new(places.len(), meter.clone(), Arc::clone(&self.life));
         let Standing { caller, priority, deadline, .. } = request.standing.clone();
-        let realm = self.realm(&request.standing).map(Arc::new);
+        // Whoever wants to know how likely the prompt is has it computed, also where it is there already.
+        let scores_prompt = echo.is_some() && settings.logprobs.is_some();
+        let realm = self.realm(&request.standing).filter(|_| !scores_prompt).map(Arc::new);
         self.board.announce(&self.newcomer(&prompt, &request.standing, realm.as_deref()).0);
         let commission =
-            Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline });
+            Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline, echo });
         let sequences = (0..).zip(places).map(|(choice, place)| {
             let text = self.answer_text(request, choice);
-            Sequence::new(Arc::clone(&commission), choice, place, text)
+            Sequence::new(Arc::clone(&commission), choice, place, matcher.clone(), text)
         });
         self.inbox.send(Message::Answer(sequences.collect())).map_err(|_| self.life.failure())?;
         Ok(Answering { events: Box::pin(events), meter })
+    }
+
+    /// How its tokens are drawn.
+    fn settings(&self, request: &Request) -> Result<Settings, Failure> {
+        let settings = Settings::new(&request.sampling, &self.defaults);
+        let vocabulary = self.prompter.vocabulary;
+        match settings.logit_bias.iter().find(|(token, _)| *token as usize >= vocabulary) {
+            None => Ok(settings),
+            Some((token, _)) => {
+                let most = vocabulary.saturating_sub(1);
+                let message =
+                    format!("logit_bias names the token {token}, and this model has tokens 0 to {most}; leave it out");
+                Err(invalid(message, "logit_bias"))
+            }
+        }
     }
 
     /// Within which a request shares the prefixes that are computed.
@@ -269,39 +302,10 @@ impl Desk {
         let stop = StopTexts::new(&request.sampling.stop);
         let calls = self.prompter.tool_format(request);
         let calls = calls.map(|format| ToolCallParser::new(format, &format!("{}-{choice}", request.id)));
-        AnswerText::new(choice, self.prompter.tokenizer.stream(), stop, calls)
-    }
-}
-
-fn offer(options: &ModelOptions, context: u32, template: Option<&ChatTemplate>) -> Offer {
-    use Capability as Can;
-    let mut capabilities = BTreeSet::from([
-        Can::Temperature,
-        Can::TopP,
-        Can::TopK,
-        Can::MinP,
-        Can::Seed,
-        Can::Stop,
-        Can::MaxTokens,
-        Can::N,
-        Can::FrequencyPenalty,
-        Can::PresencePenalty,
-    ]);
-    if template.is_some_and(|template| template.tool_format().is_some()) {
-        capabilities.insert(Can::Tools);
-    }
-    Offer {
-        id: options.id.clone(),
-        local: true,
-        clearance: options.clearance,
-        region: options.region.clone(),
-        price: options.price,
-        quality: options.quality,
-        context: Some(context),
-        capabilities,
-        dialect: None,
-        fingerprint: None,
-        licence: None,
+        let goes_on = request.continues || request.completion.is_some();
+        let tokenizer = &self.prompter.tokenizer;
+        let stream = if goes_on { tokenizer.stream_within() } else { tokenizer.stream() };
+        AnswerText::new(choice, stream, stop, calls)
     }
 }
 

@@ -180,7 +180,10 @@ impl Tokenizer {
     }
 
     /// The tokens that a raw prompt is begun and ended with.
-    pub(crate) fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
         const PROBE: &str = "a";
         let (bare, whole) = (self.encode(PROBE)?, self.encode_with_bos(PROBE)?);
         let at = whole.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
@@ -209,7 +212,17 @@ impl Tokenizer {
 
     /// Decodes token by token.
     pub fn stream(&self) -> Detokenizer {
-        Detokenizer::new(self.clone())
+        Detokenizer::new(self.clone(), true)
+    }
+
+    /// The same of tokens that go on from others: a space that they begin with is theirs.
+    pub fn stream_within(&self) -> Detokenizer {
+        Detokenizer::new(self.clone(), false)
+    }
+
+    /// Whether encoding puts a space before a text, which decoding takes away.
+    pub fn begins_with_extra_space(&self) -> bool {
+        self.inner.pieces.starts_with_extra_space()
     }
 
     /// The id of a token by its name in the vocabulary.
@@ -230,6 +243,11 @@ impl Tokenizer {
     /// Tokens in the vocabulary, added ones included. The model's own may be padded beyond it.
     pub fn size(&self) -> usize {
         self.inner.tokenizer.get_vocab_size(true)
+    }
+
+    /// The bytes of text that a token stands for within a text; `None` where it is special or outside the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        (!self.is_special(id) && self.token(id).is_some()).then(|| self.bytes(id))
     }
 
     /// The bytes of text that a token stands for.

@@ -8,13 +8,13 @@ pub struct Detokenizer {
     tokenizer: Tokenizer,
     /// The start of a character: three bytes at most.
     pending: Vec<u8>,
-    /// Whether no text has come yet.
+    /// Whether the text begins here and none has come yet.
     at_start: bool,
 }
 
 impl Detokenizer {
-    pub(super) fn new(tokenizer: Tokenizer) -> Self {
-        Self { tokenizer, pending: Vec::new(), at_start: true }
+    pub(super) fn new(tokenizer: Tokenizer, at_start: bool) -> Self {
+        Self { tokenizer, pending: Vec::new(), at_start }
     }
 
     /// The text that this token completes, if any.
