@@ -45,7 +45,11 @@ pub struct ChatTemplate {
     thought_tags: Option<(&'static str, &'static str)>,
     takes_tools: bool,
     takes_effort: bool,
+    writes_channels: bool,
 }
+
+/// What begins a channel.
+const CHANNEL: &str = "<|channel|>";
 
 /// What templates call how much the model is to think.
 const EFFORT: [&str; 3] = ["enable_thinking", "reasoning_effort", "thinking"];
@@ -72,6 +76,7 @@ impl ChatTemplate {
         let (tool_format, takes_tools) = (ToolFormat::of_template(source), source::reads(source, "tools"));
         let thought_tags = THOUGHT_TAGS.into_iter().find(|(_, close)| source.contains(close));
         let takes_effort = EFFORT.iter().any(|variable| source::reads(source, variable));
+        let writes_channels = source.contains(CHANNEL);
         let source = source::rewrite(source).map_err(|(line, what)| TemplateError {
             line: Some(line),
             ..TemplateError::new(format!("cannot read the chat template: {what}"))
@@ -81,7 +86,14 @@ impl ChatTemplate {
             environment.add_global(name.clone(), token.as_str());
         }
         environment.add_template_owned(NAME, source).map_err(TemplateError::compiling)?;
-        Ok(Self { environment: Arc::new(environment), tool_format, thought_tags, takes_tools, takes_effort })
+        Ok(Self {
+            environment: Arc::new(environment),
+            tool_format,
+            thought_tags,
+            takes_tools,
+            takes_effort,
+            writes_channels,
+        })
     }
 
     /// Writes the conversation as the prompt that the model was trained on.
@@ -113,6 +125,11 @@ impl ChatTemplate {
     /// Whether it reads how much the model is to think.
     pub fn takes_effort(&self) -> bool {
         self.takes_effort
+    }
+
+    /// Whether the model writes everything in channels (harmony, of gpt-oss), its answer being one of several.
+    pub fn writes_channels(&self) -> bool {
+        self.writes_channels
     }
 
     /// Whether it reads `tools`, so that announcing them makes a difference.

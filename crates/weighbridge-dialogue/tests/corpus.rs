@@ -1,4 +1,5 @@
-//! Chat templates of the fuzzer's corpus, each rendered or refused.
+//! What is in the fuzzer's corpus: chat templates, each rendered or refused, and what answers must be, each followed by
+//! one or refused.
 
 use std::error::Error;
 use std::path::Path;
@@ -8,17 +9,33 @@ use std::path::Path;
 #[allow(unreachable_pub, reason = "the fuzz target reaches it")]
 mod templates;
 
-#[test]
-fn nothing_in_the_corpus_of_templates_panics() -> Result<(), Box<dyn Error>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/chat_template");
+/// The very code of the fuzz target.
+#[path = "../../../fuzz/src/schemas.rs"]
+#[allow(unreachable_pub, reason = "the fuzz target reaches it")]
+mod schemas;
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+fn replay(target: &str, least: usize, go: fn(&[u8])) -> Outcome {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
     let mut count = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let bytes = std::fs::read(&path)?;
-        let rendered = std::panic::catch_unwind(|| templates::chat_template(&bytes));
-        assert!(rendered.is_ok(), "{} panics", path.display());
+        let gone = std::panic::catch_unwind(|| go(&bytes));
+        assert!(gone.is_ok(), "{} panics", path.display());
         count += 1;
     }
-    assert!(count > 10, "the corpus is not whole");
+    assert!(count > least, "the corpus is not whole");
     Ok(())
+}
+
+#[test]
+fn nothing_in_the_corpus_of_templates_panics() -> Outcome {
+    replay("chat_template", 10, templates::chat_template)
+}
+
+#[test]
+fn nothing_in_the_corpus_of_schemas_panics_and_answers_to_them_are_json() -> Outcome {
+    replay("schema", 30, schemas::schema)
 }

@@ -38,6 +38,12 @@ impl Forms {
             return Ok(None);
         }
         let param = param(request);
+        if !prompter.may_be_held() {
+            return Err(invalid(
+                "this model writes its answers in channels, which cannot be held to a form yet",
+                param,
+            ));
+        }
         let refused = |error: GrammarError| invalid(error.to_string(), param);
         let tail = prompter.tail(prompt);
         let form = Form { thinking: thinking(request, prompter, &tail), constraint, calls };

@@ -32,7 +32,8 @@ const ALWAYS: [Capability; 17] = [
 /// What a model with these options and this way to write prompts offers, in a context of so many tokens.
 pub(crate) fn offer(options: &ModelOptions, context: u32, prompter: &Prompter) -> Offer {
     let mut capabilities = BTreeSet::from(ALWAYS);
-    if !options.checkpoint.stop_tokens().is_empty() {
+    let may_be_held = prompter.may_be_held() && !options.checkpoint.stop_tokens().is_empty();
+    if may_be_held {
         capabilities.extend([Capability::ResponseFormat, Capability::StructuredOutputs]);
     }
     if let Some(template) = &prompter.template {
@@ -42,7 +43,7 @@ pub(crate) fn offer(options: &ModelOptions, context: u32, prompter: &Prompter) -
         }
         if let Some(format) = template.tool_format() {
             capabilities.insert(Capability::Tools);
-            let shape = CallShape::of(format);
+            let shape = CallShape::of(format).filter(|_| may_be_held);
             capabilities
                 .extend(shape.iter().flat_map(|_| [Capability::ForcedToolChoice, Capability::ParallelToolCalls]));
         }

@@ -132,6 +132,11 @@ impl Prompter {
         Ok(asked.unwrap_or_else(|| u32::try_from(context - prompt_tokens).unwrap_or(u32::MAX)))
     }
 
+    /// Whether its answers can be held to a form.
+    pub(crate) fn may_be_held(&self) -> bool {
+        self.template.as_ref().is_none_or(|template| !template.writes_channels())
+    }
+
     /// How calls are found in the answers to a request; `None` where none are looked for.
     pub(crate) fn tool_format(&self, request: &Request) -> Option<ToolFormat> {
         let looks = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;

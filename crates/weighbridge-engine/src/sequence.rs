@@ -17,6 +17,9 @@ use crate::sampler::{Draw, Penalties, Sampler, Settings};
 use crate::scheduler::{Arrival, Caller, SequenceId, Work};
 use crate::text::{AnswerText, Ending, Token};
 
+/// Tokens of a prompt that a step computes where each gets its logits, which are the size of the vocabulary.
+const SCORED_IN_STEP: usize = 64;
+
 /// What the answers of one request have in common.
 #[derive(Debug)]
 pub(crate) struct Commission {
@@ -105,7 +108,9 @@ impl Sequence {
     /// What the scheduler is to know of it.
     pub(crate) fn arrival(&self, id: SequenceId) -> Arrival {
         let Commission { prompt, caller, priority, realm, .. } = &*self.commission;
-        Arrival { id, caller: caller.clone(), priority: *priority, realm: realm.clone(), prompt: prompt.clone() }
+        let most_in_step = if self.commission.scores_prompt() { SCORED_IN_STEP } else { usize::MAX };
+        let (caller, realm, prompt) = (caller.clone(), realm.clone(), prompt.clone());
+        Arrival { id, caller, priority: *priority, realm, prompt, most_in_step }
     }
 
     /// Whether other answers to the same prompt find pages of it once it is computed.

@@ -130,7 +130,7 @@ fn object(random: &mut Random, depth: u64) -> Value {
     let count = random.below(5) as usize;
     let mut properties = Map::new();
     for name in names.iter().take(count) {
-        properties.insert((*name).to_owned(), any(random, depth - 1));
+        properties.insert((*name).to_owned(), any(random, depth.saturating_sub(1)));
     }
     let required: Vec<_> = properties.keys().filter(|_| random.chance(60)).cloned().collect();
     let mut keys = Map::from_iter([("type".to_owned(), json!("object")), ("properties".to_owned(), properties.into())]);
@@ -155,24 +155,28 @@ fn array(random: &mut Random, depth: u64) -> Value {
     let least = random.below(3);
     match random.below(3) {
         0 => {
-            let items: Vec<_> = (0..=least).map(|_| any(random, depth - 1)).collect();
+            let items: Vec<_> = (0..=least).map(|_| any(random, depth.saturating_sub(1))).collect();
             json!({"type": "array", "prefixItems": items, "items": false, "minItems": least})
         }
-        1 => json!({"type": "array", "prefixItems": [simple(random)], "items": any(random, depth - 1), "maxItems": 3}),
+        1 => {
+            json!({"type": "array", "prefixItems": [simple(random)], "items": any(random, depth.saturating_sub(1)), "maxItems": 3})
+        }
         _ => {
-            json!({"type": "array", "items": any(random, depth - 1), "minItems": least, "maxItems": least + random.below(3)})
+            json!({"type": "array", "items": any(random, depth.saturating_sub(1)), "minItems": least, "maxItems": least + random.below(3)})
         }
     }
 }
 
 fn combined(random: &mut Random, depth: u64) -> Value {
     match random.below(4) {
-        0 => json!({"anyOf": [any(random, depth - 1), simple(random)]}),
-        1 => json!({"oneOf": [string(random), integer(random), {"type": "boolean"}, object(random, depth - 1)]}),
+        0 => json!({"anyOf": [any(random, depth.saturating_sub(1)), simple(random)]}),
+        1 => {
+            json!({"oneOf": [string(random), integer(random), {"type": "boolean"}, object(random, depth.saturating_sub(1))]})
+        }
         2 => json!({"oneOf": [
             {"type": "object", "properties": {"kind": {"const": "a"}, "x": simple(random)}, "required": ["kind"],
              "additionalProperties": false},
-            {"type": "object", "properties": {"kind": {"const": "b"}, "y": any(random, depth - 1)},
+            {"type": "object", "properties": {"kind": {"const": "b"}, "y": any(random, depth.saturating_sub(1))},
              "required": ["kind", "y"], "additionalProperties": false}
         ]}),
         _ => json!({"allOf": [
