@@ -6,6 +6,7 @@
 //! checkpoints and conversations with requests, so both are held to bounds and neither can panic.
 
 mod conversation;
+mod custom;
 mod grammar;
 mod json;
 mod python;
@@ -15,6 +16,7 @@ mod tools;
 mod traced;
 
 pub use conversation::{Conversation, conversation};
+pub use custom::CustomCalls;
 pub use grammar::{CallShape, Calls, Form, GrammarError, Grammars, Mask, Matcher, Thinking, VocabularyToken};
 pub use template::{ChatTemplate, TemplateError};
 pub use tools::{Piece, ToolCallParser, ToolFormat};

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use weighbridge_backend::{Constraint, Failure, Request, ToolChoice};
+use weighbridge_backend::{Constraint, Failure, Request, TextForm, Tool, ToolChoice, ToolKind};
 use weighbridge_dialogue::{CallShape, Calls, Form, GrammarError, Grammars, Matcher, Thinking, VocabularyToken};
 use weighbridge_models::Tokenizer;
 
@@ -65,8 +65,13 @@ pub(crate) fn forces_call(request: &Request) -> bool {
 /// text is held, calls beside it are too.
 fn holds_calls(request: &Request) -> bool {
     let named = matches!(request.tool_choice, ToolChoice::Allowed { .. });
-    let strict = request.tools.iter().any(|tool| tool.strict);
+    let strict = request.tools.iter().any(|tool| tool.strict || has_form(tool));
     forces_call(request) || named || strict || !request.parallel_tool_calls || request.constraint.is_some()
+}
+
+/// Whether the text that a custom tool takes has a form.
+fn has_form(tool: &Tool) -> bool {
+    matches!(tool.kind, ToolKind::Custom(TextForm::Lark(_) | TextForm::Regex(_)))
 }
 
 /// The parameter at fault where the form cannot be enforced.

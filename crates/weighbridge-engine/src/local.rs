@@ -9,7 +9,7 @@ use weighbridge_backend::{
     Answer, Answering, Backend, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer, PromptCount,
     Request, Standing, Texts,
 };
-use weighbridge_dialogue::{ChatTemplate, ToolCallParser};
+use weighbridge_dialogue::{ChatTemplate, CustomCalls, ToolCallParser};
 use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
 use crate::board::{Board, Newcomer};
@@ -305,7 +305,7 @@ impl Desk {
         let goes_on = request.continues || request.completion.is_some();
         let tokenizer = &self.prompter.tokenizer;
         let stream = if goes_on { tokenizer.stream_within() } else { tokenizer.stream() };
-        AnswerText::new(choice, stream, stop, calls)
+        AnswerText::new(choice, stream, stop, calls, CustomCalls::new(&request.tools))
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn offer(options: &ModelOptions, context: u32, prompter: &Prompter) -
             capabilities.insert(Capability::ReasoningEffort);
         }
         if let Some(format) = template.tool_format() {
-            capabilities.insert(Capability::Tools);
+            capabilities.extend([Capability::Tools, Capability::CustomTools]);
             let shape = CallShape::of(format).filter(|_| may_be_held);
             capabilities
                 .extend(shape.iter().flat_map(|_| [Capability::ForcedToolChoice, Capability::ParallelToolCalls]));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use weighbridge_backend::{Event, FinishReason};
-use weighbridge_dialogue::{Piece, ToolCallParser};
+use weighbridge_dialogue::{CustomCalls, Piece, ToolCallParser};
 use weighbridge_models::Detokenizer;
 
 use crate::logprobs::Ledger;
@@ -23,6 +23,7 @@ struct Outlet {
     choice: u32,
     /// Only where the model was told of tools.
     calls: Option<ToolCallParser>,
+    custom: CustomCalls,
     has_called: bool,
     ledger: Ledger,
 }
@@ -45,8 +46,15 @@ pub(crate) struct Ending {
 }
 
 impl AnswerText {
-    pub(crate) fn new(choice: u32, detokenizer: Detokenizer, stop: StopTexts, calls: Option<ToolCallParser>) -> Self {
-        Self { detokenizer, stop, outlet: Outlet { choice, calls, has_called: false, ledger: Ledger::default() } }
+    pub(crate) fn new(
+        choice: u32,
+        detokenizer: Detokenizer,
+        stop: StopTexts,
+        calls: Option<ToolCallParser>,
+        custom: CustomCalls,
+    ) -> Self {
+        let outlet = Outlet { choice, calls, custom, has_called: false, ledger: Ledger::default() };
+        Self { detokenizer, stop, outlet }
     }
 
     /// Takes the next token and publishes what certainly belongs to the answer. The stop text that has ended it, if
@@ -98,6 +106,8 @@ impl Outlet {
     fn close(&mut self, cut: bool, reply: &Reply) {
         let held = self.calls.as_mut().map(ToolCallParser::finish);
         held.into_iter().flatten().for_each(|piece| self.send(piece, reply));
+        let choice = self.choice;
+        self.custom.finish().into_iter().for_each(|delta| reply.send(Event::ToolCall { choice, delta }));
         if let Some(logprobs) = self.ledger.finish(cut) {
             reply.send(Event::Text { choice: self.choice, text: String::new(), logprobs: Some(logprobs) });
         }
@@ -110,7 +120,9 @@ impl Outlet {
             Piece::Text(text) => reply.send(Event::Text { choice, text, logprobs: self.ledger.take() }),
             Piece::Call(delta) => {
                 self.has_called = true;
-                reply.send(Event::ToolCall { choice, delta });
+                if let Some(delta) = self.custom.turn(delta) {
+                    reply.send(Event::ToolCall { choice, delta });
+                }
             }
         }
     }

@@ -6,7 +6,9 @@ use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
 use support::{Outcome, ask, demo, drawn, failure_of, options, read, read_one, tool};
-use weighbridge_backend::{Backend, Capability, Constraint, FailureKind, FinishReason, Json, Request, ToolChoice};
+use weighbridge_backend::{
+    Backend, Capability, Constraint, FailureKind, FinishReason, Json, Request, TextForm, Tool, ToolChoice, ToolKind,
+};
 use weighbridge_engine::{LocalModel, ModelOptions};
 
 fn schema(schema: &Value) -> Option<Constraint> {
@@ -181,6 +183,27 @@ async fn a_call_that_the_model_begins_follows_the_schema_of_its_strict_tool() ->
     );
     let free = read_one(&model, request("Hello")).await?;
     assert!(free.calls.is_empty() && !free.text.is_empty(), "{free:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_custom_tool_gets_a_text_of_its_form() -> Outcome {
+    let model = demo()?;
+    let form = TextForm::Regex("[a-z]{2,5}-\"[0-9]{2}\"".into());
+    let run = Tool { kind: ToolKind::Custom(form), ..tool("run", json!({}), false) };
+    let request = Request {
+        tools: vec![run],
+        tool_choice: ToolChoice::Required,
+        parallel_tool_calls: false,
+        ..drawn("Run it.", 2.0, 5)
+    };
+    let whole = read_one(&model, request).await?;
+    let [(name, text)] = &whole.calls[..] else { return Err(format!("{whole:?}").into()) };
+    assert_eq!(name, "run");
+    assert!(
+        text.ends_with('"') && text.split_once("-\"").is_some_and(|(word, _)| (2..=5).contains(&word.len())),
+        "{text}"
+    );
     Ok(())
 }
 

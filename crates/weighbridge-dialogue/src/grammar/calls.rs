@@ -1,11 +1,11 @@
 //! Calls of tools under a grammar.
 
 use serde_json::{Value, json};
-use weighbridge_backend::{Tool, ToolChoice, ToolKind};
+use weighbridge_backend::{TextForm, Tool, ToolChoice, ToolKind};
 
 use super::form::{Calls, Parts, escaped, slashes};
 use super::{GrammarError, schema};
-use crate::ToolFormat;
+use crate::{ToolFormat, custom};
 
 /// How a model writes calls: `open begin NAME between ARGUMENTS end (separator begin …)* close`, where the arguments are
 /// a JSON object.
@@ -113,9 +113,8 @@ fn call_rules(shape: &CallShape, tools: &[&Tool], several: bool, parts: &mut Par
 /// What the arguments of a call of a tool must be. Where the tool is not strict, a schema that cannot be enforced leaves
 /// any object.
 fn arguments(tool: &Tool) -> Result<Value, GrammarError> {
-    if tool.kind != ToolKind::Function {
-        let problem = "is a custom tool, whose calls cannot be enforced in the format of this model";
-        return Err(GrammarError::new(format!("the tool {:?} {problem}", tool.name)));
+    if let ToolKind::Custom(form) = &tool.kind {
+        return text_argument(form).map_err(|error| GrammarError::new(format!("the tool {:?}: {error}", tool.name)));
     }
     let schema = parameters(tool).and_then(|schema| {
         let enforced = schema::prepare_value(schema)?;
@@ -127,6 +126,28 @@ fn arguments(tool: &Tool) -> Result<Value, GrammarError> {
         Err(error) if tool.strict => Err(GrammarError::new(format!("the tool {:?}: {error}", tool.name))),
         Err(_) => schema::prepare_value(json!({"type": "object"})),
     }
+}
+
+/// What the arguments of a call of a custom tool must be: an object with its text.
+fn text_argument(form: &TextForm) -> Result<Value, GrammarError> {
+    let mut text = json!({"type": "string"});
+    match form {
+        TextForm::Free => {}
+        TextForm::Regex(expression) => text["pattern"] = format!("^(?:{expression})$").into(),
+        TextForm::Lark(_) => {
+            let problem = "this model writes the text of a custom tool as a JSON string, which no Lark grammar holds; use a regex";
+            return Err(GrammarError::new(problem));
+        }
+    }
+    let schema = json!({
+        "type": "object",
+        "properties": {custom::INPUT: text},
+        "required": [custom::INPUT],
+        "additionalProperties": false
+    });
+    let schema = schema::prepare_value(schema)?;
+    super::compiles(&schema)?;
+    Ok(schema)
 }
 
 /// The schema of a function's arguments, an object: without one it takes none.

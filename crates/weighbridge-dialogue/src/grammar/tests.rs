@@ -1,5 +1,5 @@
 use serde_json::json;
-use weighbridge_backend::{Constraint, Json, Tool, ToolChoice, ToolKind};
+use weighbridge_backend::{Constraint, Json, TextForm, Tool, ToolChoice, ToolKind};
 
 use super::*;
 
@@ -220,6 +220,25 @@ fn a_call_of_a_strict_tool_follows_its_schema_wherever_it_begins() {
         &[&wrong, &format!("Hm {wrong}"), "x <call>", &ADD.replace("add", "mul")],
     );
     check_calls(ToolChoice::Auto, false, &[ADD], &[&format!("{ADD}\n{ADD}")]);
+}
+
+#[test]
+fn the_text_of_a_custom_tool_matches_its_expression() {
+    let custom = |form| vec![Tool { kind: ToolKind::Custom(form), ..tool("run", json!({}), false) }];
+    let (tools, lark) =
+        (custom(TextForm::Regex("[a-z]+ \"[0-9]{2}\"".into())), custom(TextForm::Lark("start: \"a\"".into())));
+    let shape = shape("<coll>");
+    let form = |tools| {
+        let calls = Calls { shape: &shape, tools, choice: &ToolChoice::Required, several: false };
+        Form { calls: Some(calls), ..Form::default() }
+    };
+    let call = |text: &str| {
+        let arguments = json!({"input": text}).to_string();
+        format!("<coll>\n{{\"name\": \"run\", \"arguments\": {arguments}}}\n</call>")
+    };
+    takes(&form(&tools), &call("abc \"12\""));
+    refuses(&form(&tools), &call("abc \"1\""));
+    assert!(grammars().matcher(&form(&lark)).is_err_and(|error| error.to_string().contains("Lark")));
 }
 
 #[test]
