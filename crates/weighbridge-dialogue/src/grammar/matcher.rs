@@ -6,7 +6,9 @@ use super::{GrammarError, first_line};
 
 /// Follows one answer through its grammar.
 ///
-/// A clone goes its own way. It never panics: what the grammar's engine fails at ends this matcher with an error.
+/// A clone goes its own way; clones share what the lexer has worked out so far, under a lock. It never panics: what the
+/// grammar's engine fails at ends this matcher with an error.
+#[derive(Clone)]
 pub struct Matcher {
     inner: llguidance::Matcher,
 }
@@ -45,13 +47,6 @@ impl Matcher {
     /// Whether the answer may end here.
     pub fn may_end(&mut self) -> bool {
         self.is_complete() || self.inner.is_accepting().unwrap_or(false)
-    }
-}
-
-impl Clone for Matcher {
-    fn clone(&self) -> Self {
-        // A shallow one would share its lexer, and two answers would wait for each other.
-        Self { inner: self.inner.deep_clone() }
     }
 }
 
