@@ -2,4 +2,5 @@
 
 pub mod answers;
 pub mod readers;
+pub mod schemas;
 pub mod templates;

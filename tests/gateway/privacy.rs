@@ -62,9 +62,9 @@ async fn a_restricted_request_stays_whatever_it_asks_for() {
     let program = Weighbridge::start(config).await;
     let long = "word ".repeat(3000);
     for (name, value) in [
-        ("response_format", json!({"type": "json_object"})),
+        ("verbosity", json!("low")),
         ("brand_new_field", json!(1)),
-        ("logit_bias", json!({"5": 1})),
+        ("service_tier", json!("flex")),
         ("model", json!("up/large")),
         ("messages", json!([{"role": "user", "content": long}])),
     ] {

@@ -130,7 +130,7 @@ class Sdk(unittest.TestCase):
     def test_each_mistake_has_its_exception(self):
         for kind, code, settings in [
             (openai.BadRequestError, "decimal_above_max_value", {"temperature": 9}),
-            (openai.BadRequestError, "unsupported_parameter", {"response_format": {"type": "json_object"}}),
+            (openai.BadRequestError, "unsupported_parameter", {"verbosity": "low"}),
             (openai.BadRequestError, "unknown_parameter", {"extra_body": {"brand_new": 1}}),
             (openai.NotFoundError, "model_not_found", {"model": "nothing"}),
             (openai.BadRequestError, "context_length_exceeded", {"max_tokens": 5000}),

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use jiff::civil::DateTime;
 use serde_json::{Map, Value, json};
-use weighbridge_backend::{Effort, Message, Part, Request, Role, Tool, ToolCall, ToolChoice};
+use weighbridge_backend::{Effort, Message, Part, Request, Role, Tool, ToolCall, ToolChoice, ToolKind};
 
-use crate::TemplateError;
+use crate::{TemplateError, custom};
 
 /// What a template is rendered over.
 #[derive(Clone, Debug)]
@@ -96,7 +96,8 @@ fn other_kind((index, part): (usize, &Part)) -> Option<(usize, &str)> {
 
 fn call_value(call: &ToolCall) -> Value {
     if call.custom {
-        return json!({"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}});
+        let arguments = json!({custom::INPUT: call.arguments});
+        return json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}});
     }
     // Some clients send back nothing where a function takes nothing.
     let arguments = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
@@ -112,13 +113,17 @@ fn tools(request: &Request) -> Result<Option<Vec<Value>>, TemplateError> {
 }
 
 fn tool_value((index, tool): (usize, &Tool)) -> Result<Value, TemplateError> {
-    serde_json::from_str(&tool.definition.0)
-        .map_err(|_| TemplateError::new(format!("cannot announce tools[{index}], whose definition is no JSON")))
+    let definition: Value = serde_json::from_str(&tool.definition.0)
+        .map_err(|_| TemplateError::new(format!("cannot announce tools[{index}], whose definition is no JSON")))?;
+    Ok(match &tool.kind {
+        ToolKind::Function => definition,
+        ToolKind::Custom(form) => custom::as_function(&definition, &tool.name, form),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use weighbridge_backend::{Json, ToolKind};
+    use weighbridge_backend::{Json, TextForm};
 
     use super::*;
 
@@ -196,6 +201,22 @@ mod tests {
             Ok(Some(vec![json!({"b": 1, "a": 2})]))
         );
         assert!(tools(&ask_with_tool(ToolChoice::Auto, "{")).is_err());
+    }
+
+    #[test]
+    fn a_custom_tool_is_a_function_of_a_text_to_the_model() {
+        let mut request = ask_with_tool(ToolChoice::Auto, r#"{"type":"custom","custom":{"description":"Runs it."}}"#);
+        request.tools[0].kind = ToolKind::Custom(TextForm::Free);
+        let mut earlier = called("print(1)");
+        earlier.tool_calls[0].custom = true;
+        request.messages.push(earlier);
+        let conversation = conversation(&request, DateTime::ZERO);
+        let tools = conversation.as_ref().ok().and_then(|it| it.tools.clone()).unwrap_or_default();
+        assert_eq!(tools[0]["function"]["name"], "get_weather");
+        assert_eq!(tools[0]["function"]["description"], "Runs it.");
+        assert_eq!(tools[0]["function"]["parameters"]["properties"]["input"]["type"], "string");
+        let calls = conversation.ok().map(|it| it.messages[1]["tool_calls"][0]["function"]["arguments"].clone());
+        assert_eq!(calls, Some(json!({"input": "print(1)"})));
     }
 
     #[test]

@@ -84,6 +84,12 @@ impl ReasoningFormat {
         }
     }
 
+    /// What begins and what ends a thought; `None` where thoughts are messages of their own.
+    pub fn thought_tags(self) -> Option<(&'static str, &'static str)> {
+        let Tags { opens, closes, .. } = self.tags();
+        opens.first().copied().zip(closes.first().copied())
+    }
+
     /// What its thoughts are set apart with.
     pub(crate) fn markers(self) -> Vec<&'static str> {
         if self == Self::Harmony {

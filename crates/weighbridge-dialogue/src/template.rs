@@ -44,7 +44,11 @@ pub struct ChatTemplate {
     tool_format: Option<ToolFormat>,
     reasoning_format: Option<ReasoningFormat>,
     takes_tools: bool,
+    takes_effort: bool,
 }
+
+/// What templates call how much the model is to think.
+const EFFORT: [&str; 3] = ["enable_thinking", "reasoning_effort", "thinking"];
 
 impl ChatTemplate {
     /// Compiles a template as it stands in `chat_template`. The special tokens, `("bos_token", "<s>")`
@@ -58,6 +62,7 @@ impl ChatTemplate {
         }
         let (tool_format, takes_tools) = (ToolFormat::of_template(source), source::reads(source, "tools"));
         let reasoning_format = ReasoningFormat::of_template(source);
+        let takes_effort = EFFORT.iter().any(|variable| source::reads(source, variable));
         let source = source::rewrite(source).map_err(|(line, what)| TemplateError {
             line: Some(line),
             ..TemplateError::new(format!("cannot read the chat template: {what}"))
@@ -67,7 +72,7 @@ impl ChatTemplate {
             environment.add_global(name.clone(), token.as_str());
         }
         environment.add_template_owned(NAME, source).map_err(TemplateError::compiling)?;
-        Ok(Self { environment: Arc::new(environment), tool_format, reasoning_format, takes_tools })
+        Ok(Self { environment: Arc::new(environment), tool_format, reasoning_format, takes_tools, takes_effort })
     }
 
     /// Writes the conversation as the prompt that the model was trained on.
@@ -94,6 +99,11 @@ impl ChatTemplate {
     /// How the model that this template belongs to sets its thoughts apart; `None` where the template knows none.
     pub fn reasoning_format(&self) -> Option<ReasoningFormat> {
         self.reasoning_format
+    }
+
+    /// Whether it reads how much the model is to think.
+    pub fn takes_effort(&self) -> bool {
+        self.takes_effort
     }
 
     /// Whether it reads `tools`, so that announcing them makes a difference.

@@ -9,10 +9,11 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
 use weighbridge_backend::{Failure, FailureKind};
-use weighbridge_models::{ComputeError, Decoder, LentPage, PageGroup};
+use weighbridge_models::{ComputeError, Decoder, LentPage, PageGroup, Tokenizer};
 
 use crate::board::Board;
 use crate::life::{EndOfLife, Life, shutting_down};
+use crate::masks::Masks;
 use crate::pages::Table;
 #[cfg(test)]
 use crate::pages::WindowedCounts;
@@ -31,10 +32,12 @@ pub(crate) enum Message {
 /// Everything that the thread of a model owns.
 pub(crate) struct Engine {
     decoder: Decoder,
+    tokenizer: Tokenizer,
     stop_tokens: Vec<u32>,
     inbox: Receiver<Message>,
     scheduler: Scheduler,
     sampler: Sampler,
+    masks: Masks,
     sequences: HashMap<SequenceId, Sequence>,
     /// Other answers to the prompt of a sequence, which wait until that is computed, for they begin on its pages.
     followers: HashMap<SequenceId, Vec<Sequence>>,
@@ -53,7 +56,7 @@ pub(crate) struct Engine {
 impl Engine {
     pub(crate) fn new(
         decoder: Decoder,
-        stop_tokens: Vec<u32>,
+        (tokenizer, stop_tokens): (Tokenizer, Vec<u32>),
         scheduler: Scheduler,
         inbox: Receiver<Message>,
         board: Arc<Board>,
@@ -61,10 +64,12 @@ impl Engine {
     ) -> Self {
         Self {
             decoder,
+            tokenizer,
             stop_tokens,
             inbox,
             scheduler,
             sampler: Sampler::default(),
+            masks: Masks::default(),
             sequences: HashMap::new(),
             followers: HashMap::new(),
             lent: Vec::new(),
@@ -212,6 +217,11 @@ impl Engine {
         if asking.is_empty() {
             return;
         }
+        for (work, sequence) in asking.iter_mut().filter(|(work, _)| work.draws) {
+            if let Some(matcher) = sequence.lend_matcher() {
+                self.masks.begin(work.id, matcher);
+            }
+        }
         let Self { decoder, scheduler, lent, lent_windowed, .. } = &*self;
         let steps = asking.iter_mut().map(|(work, sequence)| {
             let table = scheduler.table(work.id);
@@ -223,11 +233,13 @@ impl Engine {
         let mut steps: Vec<_> = steps.collect();
         let computed = self.decoder.step(&mut steps);
         drop(steps);
+        let mut masks = self.masks.finish();
         match computed {
             Ok(logits) => {
                 for ((work, mut sequence), logits) in asking.into_iter().zip(logits) {
                     self.scheduler.computed(work);
-                    let means = Means { sampler: &mut self.sampler, stop_tokens: &self.stop_tokens };
+                    let Self { sampler, stop_tokens, tokenizer, .. } = &mut *self;
+                    let means = Means { sampler, stop_tokens, tokenizer, masked: masks.remove(&work.id) };
                     let progress = sequence.take(work, logits, means);
                     self.settle(work.id, sequence, progress);
                     let followers = work.draws.then(|| self.followers.remove(&work.id)).flatten();
@@ -250,9 +262,9 @@ impl Engine {
                 drawn.into_iter().for_each(|token| self.scheduler.drawn(id, token));
                 self.sequences.insert(id, sequence);
             }
-            Ok(Progress::Ended { reason, by_stop_text }) => {
+            Ok(Progress::Ended(ending)) => {
                 self.scheduler.remove(id);
-                sequence.finish(reason, by_stop_text);
+                sequence.finish(ending);
             }
             Err(failure) => {
                 tracing::error!(%failure, "a sequence has failed");

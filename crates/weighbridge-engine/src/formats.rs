@@ -3,17 +3,32 @@
 use std::sync::Arc;
 
 use weighbridge_backend::{Request, ToolChoice};
-use weighbridge_dialogue::{AnswerFormat, AnswerParser, ChatTemplate, ReasoningFormat, ToolSchemas};
+use weighbridge_dialogue::{AnswerFormat, AnswerParser, ChatTemplate, ReasoningFormat, ToolFormat, ToolSchemas};
 use weighbridge_models::{Detokenizer, Tokenizer};
 
 use crate::options::ModelOptions;
 
-/// The formats of a model, as its chat template or the options say.
+/// The formats of a model, made ready for its tokenizer.
 pub(crate) struct Formats {
     /// Where calls are looked for.
     calling: Reading,
     /// Where they are not.
     plain: Reading,
+    /// Where the answer goes on from a bare prompt, of which anything may come.
+    bare: Reading,
+}
+
+/// How a model's answers are written, as its chat template or the options say.
+pub(crate) fn answer_format(options: &ModelOptions, template: Option<&ChatTemplate>) -> AnswerFormat {
+    AnswerFormat {
+        tools: options.tool_format.or_else(|| template?.tool_format()),
+        reasoning: options.reasoning_format.or_else(|| template?.reasoning_format()),
+    }
+}
+
+/// Whether everything is written in messages of their own (harmony, of gpt-oss), the answer being one of several.
+pub(crate) fn writes_messages(format: AnswerFormat) -> bool {
+    format.tools == Some(ToolFormat::Harmony) || format.reasoning == Some(ReasoningFormat::Harmony)
 }
 
 /// A way to read answers.
@@ -25,23 +40,17 @@ struct Reading {
 }
 
 impl Formats {
-    pub(crate) fn new(options: &ModelOptions, template: Option<&ChatTemplate>, tokenizer: &Tokenizer) -> Self {
-        let tools = options.tool_format.or_else(|| template?.tool_format());
-        let reasoning = options.reasoning_format.or_else(|| template?.reasoning_format());
+    pub(crate) fn new(format: AnswerFormat, tokenizer: &Tokenizer) -> Self {
         Self {
-            calling: Reading::new(AnswerFormat { tools, reasoning }, tokenizer),
-            plain: Reading::new(AnswerFormat { tools: None, reasoning }, tokenizer),
+            calling: Reading::new(format, tokenizer),
+            plain: Reading::new(AnswerFormat { tools: None, ..format }, tokenizer),
+            bare: Reading::new(AnswerFormat::default(), tokenizer),
         }
-    }
-
-    /// How thoughts are set apart; `None` where there are none.
-    pub(crate) fn reasoning(&self) -> Option<ReasoningFormat> {
-        self.plain.format.reasoning
     }
 
     /// What reads an answer to a request, from its tokens on. `thinks` tells that the prompt has begun a thought, and
     /// ids of calls follow from `seed`.
-    pub(crate) fn parser(
+    pub(crate) fn reader(
         &self,
         request: &Request,
         thinks: bool,
@@ -49,11 +58,17 @@ impl Formats {
         tokenizer: &Tokenizer,
     ) -> (Detokenizer, AnswerParser) {
         let looks = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
-        let reading = if looks { &self.calling } else { &self.plain };
+        let reading = match &request.completion {
+            Some(_) => &self.bare,
+            None if looks => &self.calling,
+            None => &self.plain,
+        };
         let schemas = if looks { ToolSchemas::new(&request.tools) } else { ToolSchemas::default() };
         let parser = AnswerParser::new(reading.format, schemas, seed).hiding(&reading.hidden);
         let parser = if thinks { parser.within_thought() } else { parser };
-        (tokenizer.stream_showing(Arc::clone(&reading.shown)), parser)
+        let detokenizer = tokenizer.stream_showing(Arc::clone(&reading.shown));
+        let goes_on = request.continues || request.completion.is_some();
+        (if goes_on { detokenizer.within() } else { detokenizer }, parser)
     }
 }
 

@@ -3,7 +3,8 @@
 //! A request becomes a prompt (`prompt`) on the caller's side and, for each answer that it asks for, a
 //! `sequence` on the engine's. The `engine` loop admits them, lets the `scheduler` choose what each step
 //! computes and on which `pages`, draws tokens with the `sampler`, and publishes what becomes of them as text
-//! (`text`, `stop`) and events (`reply`). Messages are read between steps, so that a slow client cannot delay one.
+//! (`text`, `stop`, `logprobs`) and events (`reply`). Where an answer is held to a `form`, the `masks` of what may come
+//! next are computed beside the step. Messages are read between steps, so that a slow client cannot delay one.
 //!
 //! The scheduler knows ids and no tensors, the sampler one row of logits, the loop neither HTTP nor policy.
 //! Where the kernels compute, the sequences of a step go by the weights together, on pages that they share where
@@ -14,10 +15,14 @@
 
 mod board;
 mod engine;
+mod form;
 mod formats;
 mod life;
 mod local;
+mod logprobs;
+mod masks;
 mod memory;
+mod offer;
 mod options;
 mod pages;
 mod places;

@@ -1,27 +1,28 @@
 //! A local model as a backend.
 
-use std::collections::BTreeSet;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use weighbridge_backend::{
-    Answer, Answering, Backend, Capability, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer,
-    PromptCount, Request, Standing,
+    Answer, Answering, Backend, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer, PromptCount,
+    Request, Standing, Texts,
 };
-use weighbridge_dialogue::ChatTemplate;
+use weighbridge_dialogue::{ChatTemplate, CustomCalls};
 use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
 use crate::board::{Board, Newcomer};
 use crate::engine::{Engine, Message};
-use crate::formats::Formats;
+use crate::form::Forms;
+use crate::formats::{Formats, answer_format};
 use crate::life::Life;
 use crate::memory;
+use crate::offer::offer;
 use crate::options::{LoadError, ModelOptions, PrefixReuse};
 use crate::pages::{PagePool, Realm};
 use crate::places::{Full, Place, Places};
-use crate::prompt::Prompter;
+use crate::prompt::{Prompter, invalid};
 use crate::reply::Reply;
 use crate::sampler::Settings;
 use crate::scheduler::{Limits, Pace, Scheduler};
@@ -48,6 +49,9 @@ struct Desk {
     offer: Offer,
     prompter: Prompter,
     formats: Formats,
+    forms: Forms,
+    /// Tokens that end an answer.
+    stop_tokens: Vec<u32>,
     defaults: GenerationDefaults,
     places: Places,
     prefix_reuse: PrefixReuse,
@@ -125,11 +129,14 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     let scheduler = Scheduler::new(limits, pages);
     let board = Arc::new(Board::new(&scheduler, decoder.cost().is_some()));
     let stop_tokens = checkpoint.stop_tokens().to_vec();
-    let engine = Engine::new(decoder, stop_tokens, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
+    let words = (prompter.tokenizer.clone(), stop_tokens);
+    let engine = Engine::new(decoder, words, scheduler, messages, Arc::clone(&board), Arc::clone(&life));
     let desk = Desk {
         offer,
-        formats: Formats::new(options, prompter.template.as_ref(), &prompter.tokenizer),
+        formats: Formats::new(prompter.format, &prompter.tokenizer),
         prompter,
+        forms: Forms::default(),
+        stop_tokens: checkpoint.stop_tokens().to_vec(),
         defaults: checkpoint.generation_defaults(),
         places: Places::new(plan.max_running.saturating_add(options.max_waiting)),
         page_memory: plan.bytes,
@@ -157,8 +164,11 @@ pub(crate) fn front(options: &ModelOptions) -> Result<(Offer, Prompter), LoadErr
     let tokenizer = options.checkpoint.tokenizer()?;
     let template = options.checkpoint.chat_template();
     let template = template.map(|source| ChatTemplate::new(&source.template, &source.special_tokens)).transpose()?;
-    let offer = offer(options, context, template.as_ref());
-    Ok((offer, Prompter::new(template, tokenizer, context, options.parse_special_tokens)))
+    let vocabulary = options.checkpoint.spec().vocabulary;
+    let format = answer_format(options, template.as_ref());
+    let prompter = Prompter::new((template, format), tokenizer, (context, vocabulary), options.parse_special_tokens);
+    let offer = offer(options, context, &prompter);
+    Ok((offer, prompter))
 }
 
 impl Drop for LocalModel {
@@ -187,6 +197,10 @@ impl Backend for LocalModel {
 
     fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
         self.desk.forecast(request, standing)
+    }
+
+    fn texts(&self) -> Option<&dyn Texts> {
+        Some(&self.desk.prompter)
     }
 
     fn computation(&self) -> Option<Computation> {
@@ -249,22 +263,42 @@ impl Desk {
 
     /// Prepares the prompt and hands the request to the engine, one sequence for each of the places.
     fn begin(&self, request: &Request, places: Vec<Place>) -> Result<Answering, Failure> {
-        let (prompt, thinks) = self.prompter.prompt_and_thought(request, self.formats.reasoning())?;
+        let (prompt, thinks) = self.prompter.prompt_and_thought(request)?;
         let max_tokens = self.prompter.max_tokens(request, prompt.len())?;
-        let settings = Settings::new(&request.sampling, &self.defaults);
+        let settings = self.settings(request)?;
+        let matcher = self.forms.matcher(request, &self.prompter, &prompt, &self.stop_tokens)?.map(Box::new);
+        let echo = request.completion.as_ref().filter(|completion| completion.echo);
+        let echo = echo.map(|completion| self.prompter.echo(completion));
         let meter = Meter::default();
         let (reply, events) = Reply::new(places.len(), meter.clone(), Arc::clone(&self.life));
         let Standing { caller, priority, deadline, .. } = request.standing.clone();
-        let realm = self.realm(&request.standing).map(Arc::new);
+        // Whoever wants to know how likely the prompt is has it computed, also where it is there already.
+        let scores_prompt = echo.is_some() && settings.logprobs.is_some();
+        let realm = self.realm(&request.standing).filter(|_| !scores_prompt).map(Arc::new);
         self.board.announce(&self.newcomer(&prompt, &request.standing, realm.as_deref()).0);
         let commission =
-            Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline });
+            Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline, echo });
         let sequences = (0..).zip(places).map(|(choice, place)| {
             let text = self.answer_text(request, choice, thinks);
-            Sequence::new(Arc::clone(&commission), choice, place, text)
+            Sequence::new(Arc::clone(&commission), choice, place, matcher.clone(), text)
         });
         self.inbox.send(Message::Answer(sequences.collect())).map_err(|_| self.life.failure())?;
         Ok(Answering { events: Box::pin(events), meter })
+    }
+
+    /// How its tokens are drawn.
+    fn settings(&self, request: &Request) -> Result<Settings, Failure> {
+        let settings = Settings::new(&request.sampling, &self.defaults);
+        let vocabulary = self.prompter.vocabulary;
+        match settings.logit_bias.iter().find(|(token, _)| *token as usize >= vocabulary) {
+            None => Ok(settings),
+            Some((token, _)) => {
+                let most = vocabulary.saturating_sub(1);
+                let message =
+                    format!("logit_bias names the token {token}, and this model has tokens 0 to {most}; leave it out");
+                Err(invalid(message, "logit_bias"))
+            }
+        }
     }
 
     /// Within which a request shares the prefixes that are computed.
@@ -279,40 +313,8 @@ impl Desk {
 
     fn answer_text(&self, request: &Request, choice: u32, thinks: bool) -> AnswerText {
         let seed = format!("{}-{choice}", request.id);
-        let (detokenizer, parser) = self.formats.parser(request, thinks, &seed, &self.prompter.tokenizer);
-        AnswerText::new(choice, detokenizer, parser, StopTexts::new(&request.sampling.stop))
-    }
-}
-
-fn offer(options: &ModelOptions, context: u32, template: Option<&ChatTemplate>) -> Offer {
-    use Capability as Can;
-    let mut capabilities = BTreeSet::from([
-        Can::Temperature,
-        Can::TopP,
-        Can::TopK,
-        Can::MinP,
-        Can::Seed,
-        Can::Stop,
-        Can::MaxTokens,
-        Can::N,
-        Can::FrequencyPenalty,
-        Can::PresencePenalty,
-    ]);
-    if template.is_some_and(|template| options.tool_format.or_else(|| template.tool_format()).is_some()) {
-        capabilities.insert(Can::Tools);
-    }
-    Offer {
-        id: options.id.clone(),
-        local: true,
-        clearance: options.clearance,
-        region: options.region.clone(),
-        price: options.price,
-        quality: options.quality,
-        context: Some(context),
-        capabilities,
-        dialect: None,
-        fingerprint: None,
-        licence: None,
+        let reader = self.formats.reader(request, thinks, &seed, &self.prompter.tokenizer);
+        AnswerText::new(choice, reader, StopTexts::new(&request.sampling.stop), CustomCalls::new(&request.tools))
     }
 }
 

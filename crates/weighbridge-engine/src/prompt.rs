@@ -1,16 +1,31 @@
 //! From a request to the tokens of its prompt.
 
+mod bare;
+mod continued;
+mod texts;
+
 use weighbridge_backend::{Failure, FailureKind, Request, ToolChoice};
-use weighbridge_dialogue::{ChatTemplate, Conversation, Markers, Prompt, ReasoningFormat, TemplateError, conversation};
-use weighbridge_models::Tokenizer;
+use weighbridge_dialogue::{
+    AnswerFormat, ChatTemplate, Conversation, Markers, Prompt, TemplateError, ToolFormat, conversation,
+};
+use weighbridge_models::{Tokenizer, TokenizerError};
+
+pub(crate) use self::bare::FillIn;
+use crate::{form, formats};
 
 /// Renders and counts prompts for one model.
 pub(crate) struct Prompter {
     /// `None` where the checkpoint has none; it cannot chat then.
     pub(crate) template: Option<ChatTemplate>,
+    /// How its answers are written.
+    pub(crate) format: AnswerFormat,
     pub(crate) tokenizer: Tokenizer,
     /// Tokens of prompt and answer together.
     pub(crate) context: u32,
+    /// Tokens that the model has; the tokenizer may know fewer.
+    pub(crate) vocabulary: usize,
+    /// How it fills in, where it does.
+    pub(crate) fill_in: Option<FillIn>,
     /// A longer text has more tokens than the context: counting them would be seconds of work for nothing.
     most_bytes: usize,
     /// What messages cannot write; `None` where they may write anything that steers the model.
@@ -19,71 +34,77 @@ pub(crate) struct Prompter {
 
 impl Prompter {
     pub(crate) fn new(
-        template: Option<ChatTemplate>,
+        (template, format): (Option<ChatTemplate>, AnswerFormat),
         tokenizer: Tokenizer,
-        context: u32,
+        (context, vocabulary): (u32, usize),
         parse_special_tokens: bool,
     ) -> Self {
+        let fill_in = FillIn::of(&tokenizer);
         let most_bytes = most_bytes(&tokenizer, context);
         let markers = (!parse_special_tokens).then(|| Markers::new(tokenizer.markers()));
-        Self { template, tokenizer, context, most_bytes, markers }
+        Self { template, format, tokenizer, context, vocabulary, fill_in, most_bytes, markers }
     }
 
     /// The prompt, at least one token.
     ///
     /// # Errors
-    /// Where there is no template, where it refuses the conversation, and where the request forces a call,
-    /// which takes more than a prompt.
+    /// Where there is no template or it refuses the conversation, where a call is forced that the model has no way to
+    /// write, and where a bare prompt is none.
     pub(crate) fn prompt(&self, request: &Request) -> Result<Vec<u32>, Failure> {
-        self.tokens(&self.text(request)?)
+        Ok(self.prompt_and_thought(request)?.0)
     }
 
-    /// The prompt, and whether it has begun a thought, to be read in this format.
+    /// The prompt, and whether it has begun a thought.
     ///
     /// # Errors
     /// Those of [`Prompter::prompt`].
-    pub(crate) fn prompt_and_thought(
-        &self,
-        request: &Request,
-        format: Option<ReasoningFormat>,
-    ) -> Result<(Vec<u32>, bool), Failure> {
-        let prompt = self.text(request)?;
-        let thinks = format.is_some_and(|format| format.is_begun_by(&prompt));
-        Ok((self.tokens(&prompt)?, thinks))
-    }
-
-    fn text(&self, request: &Request) -> Result<Prompt, Failure> {
-        let template = self.template.as_ref().ok_or_else(|| {
-            invalid("the checkpoint has no chat template, so that it cannot be asked with messages", "messages")
-        })?;
-        if matches!(request.tool_choice, ToolChoice::Required | ToolChoice::Named(_)) {
-            return Err(invalid("a local model cannot be forced to call a tool; use auto or none", "tool_choice"));
+    pub(crate) fn prompt_and_thought(&self, request: &Request) -> Result<(Vec<u32>, bool), Failure> {
+        if let Some(completion) = &request.completion {
+            return Ok((self.bare(completion)?, false));
         }
-        let prompt = conversation(request, now()).and_then(|conversation| self.render(template, &conversation));
-        prompt.map_err(refused)
-    }
-
-    fn tokens(&self, prompt: &Prompt) -> Result<Vec<u32>, Failure> {
-        let Prompt { text, foreign } = prompt;
-        if text.len() > self.most_bytes {
-            let message = format!(
-                "the prompt has {} bytes, which is far more than the {} tokens of the model's context; shorten it",
-                text.len(),
-                self.context
-            );
-            return Err(too_long(message));
-        }
+        let prompt = self.rendered(request)?;
+        let thinks = self.format.reasoning.is_some_and(|format| format.is_begun_by(&prompt));
+        let Prompt { text, foreign } = &prompt;
+        self.check_length(text.len(), "messages")?;
         let tokens = match self.markers {
             Some(_) => self.tokenizer.encode_around(text, foreign),
             None => self.tokenizer.encode(text),
         };
-        let tokens = tokens.map_err(|error| {
-            Failure::new(FailureKind::Internal, format!("the prompt could not be turned into tokens: {error}"))
-        })?;
+        let tokens = tokens.map_err(not_encoded)?;
         if tokens.is_empty() {
             return Err(invalid("the chat template renders these messages to nothing", "messages"));
         }
-        Ok(tokens)
+        Ok((tokens, thinks))
+    }
+
+    /// The text that the chat template writes for a request.
+    fn rendered(&self, request: &Request) -> Result<Prompt, Failure> {
+        let template = self.template.as_ref().ok_or_else(|| {
+            invalid("the checkpoint has no chat template, so that it cannot be asked with messages", "messages")
+        })?;
+        if form::forces_call(request) && self.format.tools.is_none() {
+            let message =
+                "this model cannot be forced to call a tool, for how it writes calls is not known; use auto or none";
+            return Err(invalid(message, "tool_choice"));
+        }
+        let mut conversation = conversation(request, now()).map_err(refused)?;
+        if !request.continues {
+            return self.render(template, &conversation).map_err(refused);
+        }
+        let mark = continued::mark(request, &mut conversation)?;
+        continued::cut(self.render(template, &conversation).map_err(refused)?, mark)
+    }
+
+    /// Refuses a text that has more bytes than any prompt may.
+    fn check_length(&self, bytes: usize, param: &str) -> Result<(), Failure> {
+        if bytes <= self.most_bytes {
+            return Ok(());
+        }
+        let message = format!(
+            "the prompt has {bytes} bytes, which is far more than the {} tokens of the model's context; shorten it",
+            self.context
+        );
+        Err(Failure { param: Some(param.into()), ..Failure::new(FailureKind::ContextLengthExceeded, message) })
     }
 
     fn render(&self, template: &ChatTemplate, conversation: &Conversation) -> Result<Prompt, TemplateError> {
@@ -100,7 +121,8 @@ impl Prompter {
     pub(crate) fn max_tokens(&self, request: &Request, prompt_tokens: usize) -> Result<u32, Failure> {
         let context = self.context as usize;
         let asked = request.max_output_tokens;
-        if asked == Some(0) {
+        let echoes = request.completion.as_ref().is_some_and(|completion| completion.echo);
+        if asked == Some(0) && !echoes {
             return Err(invalid("an answer of 0 tokens was asked for; ask for at least 1", "max_tokens"));
         }
         let needed = prompt_tokens.saturating_add(asked.unwrap_or(1) as usize);
@@ -115,9 +137,24 @@ impl Prompter {
                      of {context} tokens; shorten it"
                 ),
             };
-            return Err(too_long(message));
+            let param = if request.completion.is_some() { "prompt" } else { "messages" };
+            return Err(Failure {
+                param: Some(param.into()),
+                ..Failure::new(FailureKind::ContextLengthExceeded, message)
+            });
         }
         Ok(asked.unwrap_or_else(|| u32::try_from(context - prompt_tokens).unwrap_or(u32::MAX)))
+    }
+
+    /// Whether its answers can be held to a form.
+    pub(crate) fn may_be_held(&self) -> bool {
+        !formats::writes_messages(self.format)
+    }
+
+    /// How calls are found in the answers to a request; `None` where none are looked for.
+    pub(crate) fn tool_format(&self, request: &Request) -> Option<ToolFormat> {
+        let looks = !request.tools.is_empty() && request.tool_choice != ToolChoice::None;
+        self.format.tools.filter(|_| looks)
     }
 }
 
@@ -140,13 +177,11 @@ fn most_bytes(tokenizer: &Tokenizer, context: u32) -> usize {
     longest.saturating_mul(4).saturating_mul(context as usize)
 }
 
-fn too_long(message: String) -> Failure {
-    let mut failure = Failure::new(FailureKind::ContextLengthExceeded, message);
-    failure.param = Some("messages".into());
-    failure
+fn not_encoded(error: TokenizerError) -> Failure {
+    Failure::new(FailureKind::Internal, format!("the prompt could not be turned into tokens: {error}"))
 }
 
-fn invalid(message: impl Into<String>, param: &str) -> Failure {
+pub(crate) fn invalid(message: impl Into<String>, param: &str) -> Failure {
     let mut failure = Failure::new(FailureKind::InvalidRequest, message);
     failure.param = Some(param.into());
     failure

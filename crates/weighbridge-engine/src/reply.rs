@@ -52,8 +52,8 @@ impl Reply {
     }
 
     /// An answer is complete; after the last of them comes the usage.
-    pub(crate) fn finish(&self, choice: u32, reason: FinishReason) {
-        self.send(Event::Finish { choice, reason, matched: None });
+    pub(crate) fn finish(&self, choice: u32, reason: FinishReason, matched: Option<Arc<str>>) {
+        self.send(Event::Finish { choice, reason, matched });
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.send(Event::Usage(self.meter.usage()));
         }
@@ -108,9 +108,9 @@ mod tests {
     async fn usage_comes_once_and_last() {
         let (reply, events) = pair(2);
         reply.send(text(0));
-        reply.finish(1, FinishReason::Stop);
+        reply.finish(1, FinishReason::Stop, None);
         reply.meter().add_completion(3);
-        reply.finish(0, FinishReason::Stop);
+        reply.finish(0, FinishReason::Stop, None);
         let usage = Usage { completion_tokens: 3, ..Usage::default() };
         let expected = [text(0), finish(1), finish(0), Event::Usage(usage)].map(Ok);
         assert_eq!(events.collect::<Vec<_>>().await, expected);

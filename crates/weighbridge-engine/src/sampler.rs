@@ -1,6 +1,6 @@
 //! Draws the next token from a row of logits.
 //!
-//! In this order: penalties, temperature, top-k, top-p, min-p, draw. A temperature of 0 takes the best token
+//! In this order: penalties and biases, what may not be drawn, temperature, top-k, top-p, min-p, draw. A temperature of 0 takes the best token
 //! instead, the lowest id among equals. Nothing is kept from one token to the next but buffers, and random
 //! numbers come by counter ([`random`]), so that a seed gives the same text whatever else runs.
 
@@ -13,6 +13,7 @@ mod weights;
 use cut::Candidate;
 pub(crate) use penalties::Penalties;
 pub(crate) use settings::Settings;
+use weighbridge_dialogue::Mask;
 use weighbridge_kernels::{Cpu, vector};
 use weights::Weights;
 
@@ -20,7 +21,7 @@ use weights::Weights;
 #[derive(Debug)]
 pub(crate) struct Sampler {
     cpu: Cpu,
-    penalised: Vec<f32>,
+    changed: Vec<f32>,
     weights: Weights,
     candidates: Vec<Candidate>,
 }
@@ -28,26 +29,52 @@ pub(crate) struct Sampler {
 impl Default for Sampler {
     fn default() -> Self {
         let cpu = Cpu::new(1, None).expect("a processor has the best tier that it has");
-        Self { cpu, penalised: Vec::new(), weights: Weights::default(), candidates: Vec::new() }
+        Self { cpu, changed: Vec::new(), weights: Weights::default(), candidates: Vec::new() }
     }
 }
 
+/// One draw of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draw<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) penalties: &'a Penalties,
+    /// Tokens that may not be drawn now: those that would end the answer too early.
+    pub(crate) banned: &'a [u32],
+    /// What a grammar allows.
+    pub(crate) mask: Option<&'a Mask>,
+    /// Which of the answers to the request it is for.
+    pub(crate) choice: u32,
+    /// Of the token in that answer, from 0.
+    pub(crate) position: u64,
+}
+
+/// How likely the model holds a token to be, and which ones it holds to be likeliest.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scores {
+    /// Its natural logarithm.
+    pub(crate) logprob: f64,
+    /// Tokens with theirs, the likeliest first; among equals the lower id.
+    pub(crate) best: Vec<(u32, f64)>,
+}
+
 impl Sampler {
-    /// The token at `position` (from 0) of the answer that is number `choice`, from its logits. `None` where the
-    /// logits hold no number to go by: the computation went wrong.
-    pub(crate) fn pick(
-        &mut self,
-        row: &[f32],
-        settings: &Settings,
-        penalties: &Penalties,
-        choice: u32,
-        position: u64,
-    ) -> Option<u32> {
-        let row = if penalties.are_set() {
-            self.penalised.clear();
-            self.penalised.extend_from_slice(row);
-            penalties.apply(&mut self.penalised);
-            &self.penalised[..]
+    /// The token that comes next, from its logits. `None` where these hold no number to go by: the computation went
+    /// wrong.
+    pub(crate) fn pick(&mut self, row: &[f32], draw: Draw<'_>) -> Option<u32> {
+        let Draw { settings, penalties, banned, mask, choice, position } = draw;
+        let row = if penalties.are_set() || !banned.is_empty() || mask.is_some() {
+            self.changed.clear();
+            self.changed.extend_from_slice(row);
+            penalties.apply(&mut self.changed);
+            for &token in banned {
+                if let Some(logit) = self.changed.get_mut(token as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            if let Some(mask) = mask {
+                mask.apply(&mut self.changed);
+            }
+            &self.changed[..]
         } else {
             row
         };
@@ -65,30 +92,43 @@ impl Sampler {
         };
         u32::try_from(drawn.unwrap_or(best)).ok()
     }
+
+    /// How likely `token` is by the model's own distribution, which is the softmax of its logits before penalties,
+    /// masks and temperature, and the `top` likeliest beside it. `None` where the row holds no number to go by.
+    pub(crate) fn scores(&mut self, row: &[f32], token: u32, top: u32) -> Option<Scores> {
+        let best = vector::arg_max(&self.cpu, row).filter(|&best| row[best].is_finite())?;
+        let greatest = row[best];
+        self.weights.fill(&self.cpu, row, greatest, 1.0);
+        let normaliser = f64::from(greatest) + self.weights.total().ln();
+        let logprob = |token: u32| row.get(token as usize).map(|&logit| f64::from(logit) - normaliser);
+        cut::best(&self.weights, top as usize, &mut self.candidates);
+        let best = self.candidates.iter().filter_map(|it| Some((it.token(), logprob(it.token())?))).collect();
+        Some(Scores { logprob: logprob(token)?, best })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use weighbridge_backend::Sampling;
+    use weighbridge_models::GenerationDefaults;
 
     use super::*;
 
     const ROW: [f32; 5] = [0.0, 2.0, 1.0, 2.0, -1.0];
 
     fn settings() -> Settings {
-        Settings {
-            temperature: 1.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            seed: 7,
-        }
+        Settings::new(&Sampling { seed: Some(7), ..Sampling::default() }, &GenerationDefaults::default())
     }
 
     fn pick(row: &[f32], settings: &Settings, position: u64) -> Option<u32> {
-        Sampler::default().pick(row, settings, &Penalties::new(0.0, 0.0), 0, position)
+        pick_without(row, settings, position, &[])
+    }
+
+    fn pick_without(row: &[f32], settings: &Settings, position: u64, banned: &[u32]) -> Option<u32> {
+        let penalties = Penalties::new(settings, &[]);
+        let draw = Draw { settings, penalties: &penalties, banned, mask: None, choice: 0, position };
+        Sampler::default().pick(row, draw)
     }
 
     /// Which of five tokens come up in a thousand draws, and how often.
@@ -137,10 +177,33 @@ mod tests {
 
     #[test]
     fn a_penalty_turns_greed_elsewhere() {
-        let mut penalties = Penalties::new(0.0, 0.5);
+        let greedy = Settings { temperature: 0.0, presence_penalty: 0.5, ..settings() };
+        let mut penalties = Penalties::new(&greedy, &[]);
         penalties.note(1);
-        let greedy = Settings { temperature: 0.0, ..settings() };
-        assert_eq!(Sampler::default().pick(&ROW, &greedy, &penalties, 0, 0), Some(3));
+        let draw = Draw { settings: &greedy, penalties: &penalties, banned: &[], mask: None, choice: 0, position: 0 };
+        assert_eq!(Sampler::default().pick(&ROW, draw), Some(3));
+    }
+
+    #[test]
+    fn what_is_banned_is_never_drawn() {
+        for position in 0..1000 {
+            let drawn = pick_without(&ROW, &Settings { temperature: 2.0, ..settings() }, position, &[1, 3, 9]);
+            assert!(matches!(drawn, Some(0 | 2 | 4)), "{drawn:?}");
+        }
+        assert_eq!(pick_without(&ROW, &settings(), 0, &[0, 1, 2, 3, 4]), None);
+    }
+
+    #[test]
+    fn scores_are_the_softmax_of_the_logits() {
+        let total: f64 = ROW.iter().map(|&logit| f64::from(logit).exp()).sum();
+        let expected = |token: usize| (f64::from(ROW[token]).exp() / total).ln();
+        let scores = Sampler::default().scores(&ROW, 4, 3).unwrap_or(Scores { logprob: 0.0, best: Vec::new() });
+        assert!((scores.logprob - expected(4)).abs() < 1e-6);
+        assert_eq!(scores.best.iter().map(|&(token, _)| token).collect::<Vec<_>>(), [1, 3, 2]);
+        assert!(scores.best.iter().all(|&(token, logprob)| (logprob - expected(token as usize)).abs() < 1e-6));
+        assert_eq!(Sampler::default().scores(&ROW, 0, 0).map(|scores| scores.best.len()), Some(0));
+        assert_eq!(Sampler::default().scores(&ROW, 0, 9).map(|scores| scores.best.len()), Some(5));
+        assert_eq!(Sampler::default().scores(&[f32::NAN], 0, 1), None);
     }
 
     proptest! {
@@ -156,9 +219,10 @@ mod tests {
         ) {
             let settings = Settings { temperature, top_k, top_p, min_p, seed, ..settings() };
             let mut used = Sampler::default();
-            let nothing = Penalties::new(0.0, 0.0);
-            used.pick(&[1.0, 2.0, 3.0], &settings, &nothing, 1, 9);
-            let token = used.pick(&row, &settings, &nothing, 0, position);
+            let nothing = Penalties::new(&settings, &[]);
+            let draw = Draw { settings: &settings, penalties: &nothing, banned: &[], mask: None, choice: 0, position };
+            used.pick(&[1.0, 2.0, 3.0], Draw { choice: 1, position: 9, ..draw });
+            let token = used.pick(&row, draw);
             prop_assert!(token.is_some_and(|token| (token as usize) < row.len()));
             prop_assert_eq!(token, pick(&row, &settings, position));
         }

@@ -48,6 +48,8 @@ pub(crate) struct Arrival {
     pub(crate) realm: Option<Arc<Realm>>,
     /// At least one token.
     pub(crate) prompt: Vec<u32>,
+    /// The most tokens of it that one step may compute.
+    pub(crate) most_in_step: usize,
 }
 
 /// A share of a step: what is to be computed of one sequence.
@@ -116,6 +118,8 @@ struct Entry {
     decodes: bool,
     /// Tokens of the prompt that were there when it came.
     found: usize,
+    /// The most tokens that are computed in one step.
+    most_in_step: usize,
 }
 
 impl Scheduler {
@@ -138,7 +142,7 @@ impl Scheduler {
 
     /// Queues a sequence.
     pub(crate) fn enqueue(&mut self, arrival: Arrival) {
-        let Arrival { id, caller, priority, realm, prompt } = arrival;
+        let Arrival { id, caller, priority, realm, prompt, most_in_step } = arrival;
         let found = realm.as_ref().map_or(0, |realm| self.pages.prefixes().cached_tokens(realm, &prompt));
         self.waiting.push(&caller, priority, id);
         let entry = Entry {
@@ -153,6 +157,7 @@ impl Scheduler {
             age: u64::MAX,
             decodes: false,
             found,
+            most_in_step: most_in_step.max(1),
         };
         self.sequences.insert(id, entry);
     }
@@ -339,11 +344,17 @@ impl Scheduler {
             entry.computed += count;
             entry.decodes = entry.computed == entry.tokens.len();
             budget -= count;
-            match self.chunks.iter_mut().find(|work| work.id == id) {
-                Some(work) => (work.count, work.draws) = (work.count + count, entry.decodes),
-                None => self.chunks.push(Work { id, first, count, draws: entry.decodes }),
-            }
-            let rests = singly && entry.computed >= entry.prompt_tokens;
+            let in_step = match self.chunks.iter_mut().find(|work| work.id == id) {
+                Some(work) => {
+                    (work.count, work.draws) = (work.count + count, entry.decodes);
+                    work.count
+                }
+                None => {
+                    self.chunks.push(Work { id, first, count, draws: entry.decodes });
+                    count
+                }
+            };
+            let rests = singly && entry.computed >= entry.prompt_tokens || in_step >= entry.most_in_step;
             if !entry.decodes && !rests {
                 self.prompts.put_back(count);
                 continue;
@@ -365,7 +376,7 @@ impl Scheduler {
 impl Entry {
     /// Tokens of its next turn.
     fn slice(&self, singly: bool) -> usize {
-        let left = self.tokens.len() - self.computed;
+        let left = (self.tokens.len() - self.computed).min(self.most_in_step);
         match self.prompt_tokens.checked_sub(self.computed) {
             _ if !singly => left.min(SLICE),
             Some(prompt) if prompt > 0 => prompt.min(SLICE),

@@ -5,6 +5,8 @@
 //! back. A stop text starts with a whole character, and a byte that starts one starts nothing else, so that
 //! no cut ever falls within a character.
 
+use std::sync::Arc;
+
 /// Watches the text of one answer for its stop texts.
 #[derive(Debug)]
 pub(crate) struct StopTexts {
@@ -18,13 +20,13 @@ pub(crate) struct StopTexts {
 pub(crate) struct Release {
     /// Text that certainly belongs to the answer; may be empty.
     pub(crate) text: String,
-    /// A stop text is complete: the answer ends here, and nothing more may be pushed.
-    pub(crate) stopped: bool,
+    /// The stop text that is complete: the answer ends here, and nothing more may be pushed.
+    pub(crate) matched: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
 struct Needle {
-    text: Box<[u8]>,
+    text: Arc<str>,
     /// For each length matched, the longest shorter start of the needle that ends there too.
     shorter: Box<[usize]>,
     matched: usize,
@@ -43,15 +45,20 @@ impl StopTexts {
         let seen = self.held.len();
         self.held.push_str(text);
         for (place, &byte) in self.held.as_bytes().iter().enumerate().skip(seen) {
-            let complete = self.needles.iter_mut().filter_map(|needle| needle.step(byte)).max();
-            if let Some(length) = complete {
-                self.held.truncate(place + 1 - length);
-                return Release { text: std::mem::take(&mut self.held), stopped: true };
+            let complete = self.needles.iter_mut().filter_map(|needle| needle.step(byte));
+            if let Some(text) = complete.max_by_key(|text| text.len()) {
+                self.held.truncate(place + 1 - text.len());
+                return Release { text: std::mem::take(&mut self.held), matched: Some(text) };
             }
         }
         let may_become = self.needles.iter().map(|needle| needle.matched).max().unwrap_or(0);
         let kept = self.held.split_off(self.held.len() - may_become);
-        Release { text: std::mem::replace(&mut self.held, kept), stopped: false }
+        Release { text: std::mem::replace(&mut self.held, kept), matched: None }
+    }
+
+    /// Bytes that are held back.
+    pub(crate) fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// What was held back, when the answer ends by itself or goes on with what is no text of it.
@@ -63,26 +70,27 @@ impl StopTexts {
 
 impl Needle {
     fn new(text: &str) -> Self {
-        let text: Box<[u8]> = text.as_bytes().into();
-        let mut shorter = vec![0; text.len() + 1];
+        let bytes = text.as_bytes();
+        let mut shorter = vec![0; bytes.len() + 1];
         let mut matched = 0;
-        for place in 1..text.len() {
-            while matched > 0 && text[matched] != text[place] {
+        for place in 1..bytes.len() {
+            while matched > 0 && bytes[matched] != bytes[place] {
                 matched = shorter[matched];
             }
-            matched += usize::from(text[matched] == text[place]);
+            matched += usize::from(bytes[matched] == bytes[place]);
             shorter[place + 1] = matched;
         }
-        Self { text, shorter: shorter.into(), matched: 0 }
+        Self { text: text.into(), shorter: shorter.into(), matched: 0 }
     }
 
-    /// Takes a byte; its length when it is complete.
-    fn step(&mut self, byte: u8) -> Option<usize> {
-        while self.matched > 0 && self.text[self.matched] != byte {
+    /// Takes a byte; its text when it is complete.
+    fn step(&mut self, byte: u8) -> Option<Arc<str>> {
+        let text = self.text.as_bytes();
+        while self.matched > 0 && text[self.matched] != byte {
             self.matched = self.shorter[self.matched];
         }
-        self.matched += usize::from(self.text[self.matched] == byte);
-        (self.matched == self.text.len()).then_some(self.matched)
+        self.matched += usize::from(text[self.matched] == byte);
+        (self.matched == text.len()).then(|| Arc::clone(&self.text))
     }
 }
 
@@ -100,7 +108,8 @@ mod tests {
         for chunk in chunks {
             let release = watch.push(chunk);
             text += &release.text;
-            if release.stopped {
+            if let Some(matched) = release.matched {
+                assert!(stops.iter().any(|stop| **stop == *matched));
                 return (text, true);
             }
         }

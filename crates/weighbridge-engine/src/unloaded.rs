@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weighbridge_backend::{Answer, Backend, Failure, FailureKind, Health, Load, Offer, PromptCount, Request};
+use weighbridge_backend::{Answer, Backend, Failure, FailureKind, Health, Load, Offer, PromptCount, Request, Texts};
 
 use crate::local::front;
 use crate::options::{LoadError, ModelOptions};
@@ -40,6 +40,10 @@ impl Backend for UnloadedModel {
 
     fn count_prompt(&self, request: &Request) -> Result<PromptCount, Failure> {
         Ok(PromptCount::Exact(self.prompter.prompt(request)?.len() as u64))
+    }
+
+    fn texts(&self) -> Option<&dyn Texts> {
+        Some(&self.prompter)
     }
 
     fn answer(&self, _: Arc<Request>) -> Answer {

@@ -223,6 +223,11 @@ impl Checkpoint {
         self.adapter.as_ref().map(|adapter| adapter.summary())
     }
 
+    /// The name of the type that its matrices are put into as they load, where they are.
+    pub fn quantization(&self) -> Option<String> {
+        self.quantize.map(|target| target.to_string())
+    }
+
     /// The decoder it holds the weights of.
     pub fn spec(&self) -> &DecoderSpec {
         &self.inner.spec

@@ -180,7 +180,10 @@ impl Tokenizer {
     }
 
     /// The tokens that a raw prompt is begun and ended with.
-    pub(crate) fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`].
+    pub fn around(&self) -> Result<(Vec<u32>, Vec<u32>), TokenizerError> {
         const PROBE: &str = "a";
         let (bare, whole) = (self.encode(PROBE)?, self.encode_with_bos(PROBE)?);
         let at = whole.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
@@ -225,6 +228,11 @@ impl Tokenizer {
         tokens
     }
 
+    /// Whether encoding puts a space before a text, which decoding takes away.
+    pub fn begins_with_extra_space(&self) -> bool {
+        self.inner.pieces.starts_with_extra_space()
+    }
+
     /// The id of a token by its name in the vocabulary.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.tokenizer.token_to_id(token)
@@ -243,6 +251,11 @@ impl Tokenizer {
     /// Tokens in the vocabulary, added ones included. The model's own may be padded beyond it.
     pub fn size(&self) -> usize {
         self.inner.tokenizer.get_vocab_size(true)
+    }
+
+    /// The bytes of text that a token stands for within a text; `None` where it is special or outside the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> Option<Vec<u8>> {
+        (!self.is_special(id) && self.token(id).is_some()).then(|| self.bytes(id))
     }
 
     /// The bytes of text that a token stands for.

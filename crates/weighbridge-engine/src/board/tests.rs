@@ -62,7 +62,8 @@ impl World {
         let id = SequenceId(self.arrived);
         self.arrived += 1;
         let prompt = vec![0; case.prompt];
-        self.scheduler.enqueue(Arrival { id, caller: case.caller(), priority: case.priority(), realm: None, prompt });
+        let (caller, priority) = (case.caller(), case.priority());
+        self.scheduler.enqueue(Arrival { id, caller, priority, realm: None, prompt, most_in_step: usize::MAX });
         self.left.insert(id, case.answer);
         id
     }

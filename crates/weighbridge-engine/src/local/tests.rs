@@ -124,8 +124,8 @@ fn an_answer_that_nobody_reads_ends_within_a_step_also_in_mid_prefill() -> Outco
 /// The markers of a prompt, and what it says when they are left out.
 fn prompt(question: &str, parse_special_tokens: bool) -> Result<(Vec<u32>, String), Box<dyn Error>> {
     let (desk, _) = by_hand()?;
-    let Prompter { template, tokenizer, context, .. } = desk.prompter;
-    let prompter = Prompter::new(template, tokenizer, context, parse_special_tokens);
+    let Prompter { template, format, tokenizer, context, vocabulary, .. } = desk.prompter;
+    let prompter = Prompter::new((template, format), tokenizer, (context, vocabulary), parse_special_tokens);
     let tokens = prompter.prompt(&ask(question))?;
     let markers = tokens.iter().copied().filter(|&token| prompter.tokenizer.is_special(token)).collect();
     Ok((markers, prompter.tokenizer.decode(&tokens)))

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use futures_core::Stream;
 use weighbridge_backend::{
     Answer, Answering, Backend, Computation, Event, Events, Failure, Forecast, Health, Load, Offer, PromptCount,
-    Request, Standing,
+    Request, Standing, Texts,
 };
 use weighbridge_models::Tokenizer;
 
@@ -60,6 +60,10 @@ impl Backend for PooledModel {
             // How long a load takes is not known.
             None => self.count_prompt(request).map(Forecast::from),
         }
+    }
+
+    fn texts(&self) -> Option<&dyn Texts> {
+        Some(&self.prompter)
     }
 
     fn computation(&self) -> Option<Computation> {

@@ -15,6 +15,13 @@ pub(crate) struct Candidate {
     token: u32,
 }
 
+impl Candidate {
+    /// The token.
+    pub(super) fn token(&self) -> u32 {
+        self.token
+    }
+}
+
 fn rank(a: &Candidate, b: &Candidate) -> Ordering {
     b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
 }
@@ -50,6 +57,22 @@ pub(super) fn keep(weights: &Weights, settings: &Settings, candidates: &mut Vec<
     }
     candidates.retain(|candidate| candidate.weight >= min_p);
     candidates.sort_unstable_by_key(|candidate| candidate.token);
+}
+
+/// Makes `candidates` the best `count`, the best first.
+pub(super) fn best(weights: &Weights, count: usize, candidates: &mut Vec<Candidate>) {
+    candidates.clear();
+    if count == 0 {
+        return;
+    }
+    let least = least_of_best(weights.greatest(), count, candidates);
+    candidates.clear();
+    candidates.extend(weights.at_least(least).map(|(token, weight)| Candidate { weight, token: token as u32 }));
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count, rank);
+        candidates.truncate(count);
+    }
+    candidates.sort_unstable_by(rank);
 }
 
 fn sum(candidates: &[Candidate]) -> f64 {
@@ -105,6 +128,8 @@ pub(super) fn draw(candidates: &[Candidate], at: f64) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use weighbridge_backend::Sampling;
+    use weighbridge_models::GenerationDefaults;
 
     use super::*;
 
@@ -131,15 +156,8 @@ mod tests {
     }
 
     fn kept(weights: &[f32], top_k: usize, top_p: f32) -> Vec<u32> {
-        let settings = Settings {
-            temperature: 1.0,
-            top_k,
-            top_p,
-            min_p: 0.0,
-            frequency_penalty: 0.0,
-            presence_penalty: 0.0,
-            seed: 0,
-        };
+        let plain = Settings::new(&Sampling::default(), &GenerationDefaults::default());
+        let settings = Settings { top_k, top_p, ..plain };
         let mut candidates = Vec::new();
         keep(&Weights::of(weights), &settings, &mut candidates);
         candidates.iter().map(|candidate| candidate.token).collect()

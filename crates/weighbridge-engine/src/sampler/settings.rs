@@ -18,6 +18,16 @@ pub(crate) struct Settings {
     pub(crate) min_p: f32,
     pub(crate) frequency_penalty: f32,
     pub(crate) presence_penalty: f32,
+    /// 1 changes nothing.
+    pub(crate) repetition_penalty: f32,
+    /// What is added to the logits of tokens, each of the vocabulary.
+    pub(crate) logit_bias: Vec<(u32, f32)>,
+    /// Fewer tokens than this do not end an answer.
+    pub(crate) min_tokens: u32,
+    /// End tokens are written like others.
+    pub(crate) ignore_eos: bool,
+    /// Log-probabilities are wanted, each beside so many likeliest ones.
+    pub(crate) logprobs: Option<u32>,
     pub(crate) seed: u64,
 }
 
@@ -32,6 +42,11 @@ impl Settings {
             min_p: asked.min_p.unwrap_or(0.0),
             frequency_penalty: asked.frequency_penalty.unwrap_or(0.0),
             presence_penalty: asked.presence_penalty.unwrap_or(0.0),
+            repetition_penalty: asked.repetition_penalty.unwrap_or(1.0),
+            logit_bias: asked.logit_bias.clone(),
+            min_tokens: asked.min_tokens.unwrap_or(0),
+            ignore_eos: asked.ignore_eos,
+            logprobs: asked.logprobs,
             seed: asked.seed.map_or_else(random_seed, |seed| seed as u64),
         }
     }

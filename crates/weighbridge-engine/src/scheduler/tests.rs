@@ -24,6 +24,7 @@ fn arrival(id: u64, prompt: &[u32]) -> Arrival {
         priority: Priority::Interactive,
         realm: Some(realm(0)),
         prompt: prompt.to_vec(),
+        most_in_step: usize::MAX,
     }
 }
 
@@ -46,6 +47,16 @@ fn turn(scheduler: &mut Scheduler) -> Vec<(u64, usize, usize, bool)> {
 
 fn different(id: u32, count: usize) -> Vec<u32> {
     (0..count as u32).map(|at| id * 100 + at).collect()
+}
+
+#[test]
+fn a_prompt_that_takes_much_room_comes_in_small_steps_and_leaves_the_rest_to_others() {
+    let mut scheduler = scheduler(4, 100, 100);
+    scheduler.enqueue(Arrival { most_in_step: 10, ..arrival(0, &different(0, 25)) });
+    scheduler.enqueue(arrival(1, &different(1, 60)));
+    assert_eq!(turn(&mut scheduler), [(0, 0, 10, false), (1, 0, 60, true)]);
+    assert_eq!(turn(&mut scheduler), [(1, 60, 1, true), (0, 10, 10, false)]);
+    assert_eq!(turn(&mut scheduler), [(1, 61, 1, true), (0, 20, 5, true)]);
 }
 
 #[test]
@@ -299,6 +310,7 @@ impl Simulation {
             priority: if case.batch { Priority::Batch } else { Priority::Interactive },
             realm: realm.clone(),
             prompt: tokens.clone(),
+            most_in_step: usize::MAX,
         });
         self.living.insert(id, Life { case: case.clone(), realm, tokens, drawn: 0, shares: 0 });
     }

@@ -9,7 +9,7 @@ use weighbridge_dialogue::{ReasoningFormat, ToolFormat};
 use weighbridge_models::{Checkpoint, Tokenizer};
 
 use super::*;
-use crate::formats::Formats;
+use crate::formats::{Formats, answer_format};
 use crate::local::tests::ask;
 use crate::options::ModelOptions;
 
@@ -55,13 +55,16 @@ async fn events(name: &str, request: Request, answer: &str) -> Result<(Vec<Event
         reasoning_format: Some(ReasoningFormat::Command),
         ..ModelOptions::new(BackendId::new("demo"), Checkpoint::open(demo())?)
     };
-    let formats = Formats::new(&options, None, &tokenizer);
-    let (detokenizer, parser) = formats.parser(&request, false, "seed", &tokenizer);
-    let mut text = AnswerText::new(0, detokenizer, parser, StopTexts::new(&request.sampling.stop));
+    let formats = Formats::new(answer_format(&options, None), &tokenizer);
+    let reader = formats.reader(&request, false, "seed", &tokenizer);
+    let stop = StopTexts::new(&request.sampling.stop);
+    let mut text = AnswerText::new(0, reader, stop, CustomCalls::new(&request.tools));
     let (reply, events) = Reply::new(1, Meter::default(), Arc::default());
-    let stopped = tokenizer.encode(answer)?.into_iter().any(|token| text.push(token, &reply));
-    let reason = text.finish(FinishReason::Stop, stopped, &reply);
-    reply.finish(0, reason);
+    let token = |id| Token { id, entry: None, may_stop: true };
+    let matched = tokenizer.encode(answer)?.into_iter().find_map(|id| text.push(token(id), &reply));
+    let ending = text.finish(Ending { reason: FinishReason::Stop, matched: matched.clone() }, &reply);
+    assert_eq!(ending.matched, matched);
+    reply.finish(0, ending.reason, None);
     let mut events = events.map(|event| event.map_err(|failure| failure.to_string())).collect::<Vec<_>>().await;
     let Some(Ok(Event::Usage(usage))) = events.pop() else { return Err("usage comes last".into()) };
     Ok((joined(events.into_iter().collect::<Result<_, _>>()?), usage))

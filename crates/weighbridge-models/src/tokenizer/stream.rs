@@ -12,13 +12,19 @@ pub struct Detokenizer {
     shown: Arc<[u32]>,
     /// The start of a character: three bytes at most.
     pending: Vec<u8>,
-    /// Whether no text has come yet.
+    /// Whether the text begins here and none has come yet.
     at_start: bool,
 }
 
 impl Detokenizer {
     pub(super) fn new(tokenizer: Tokenizer, shown: Arc<[u32]>) -> Self {
         Self { tokenizer, shown, pending: Vec::new(), at_start: true }
+    }
+
+    /// The same of tokens that go on from others: a space that they begin with is theirs.
+    #[must_use]
+    pub fn within(self) -> Self {
+        Self { at_start: false, ..self }
     }
 
     /// The text that this token completes, if any.
