@@ -66,14 +66,22 @@ impl Posted {
 
     /// Tokens of other prompts of its caller that are computed before `own` of a newcomer.
     fn mine(&self, newcomer: &Newcomer<'_>, own: usize) -> usize {
-        let all = self.of(newcomer).map(|pending| pending.tokens).sum();
-        if !self.of(newcomer).next().is_some_and(|first| passes(newcomer.tokens, first.tokens)) {
-            return all;
+        let (mut shorter, mut others, mut before, mut is_passed) = (0, 0, 0, false);
+        for Pending { tokens, .. } in self.of(newcomer) {
+            is_passed |= passes(newcomer.tokens, *tokens);
+            if *tokens <= newcomer.tokens {
+                shorter += tokens;
+            } else {
+                others += tokens;
+                before += if is_passed { 0 } else { *tokens };
+            }
         }
-        // Those that are shorter yet pass before it, and meanwhile the others get as much.
-        let shorter: usize =
-            self.of(newcomer).map(|pending| pending.tokens).filter(|&tokens| tokens <= newcomer.tokens).sum();
-        shorter + (all - shorter).min(shorter + own)
+        if !is_passed {
+            return shorter + others;
+        }
+        // It passes once the first is long enough; those that are shorter yet go before it, and meanwhile the others
+        // get as much.
+        shorter + others.min(before.max(shorter) + own)
     }
 
     /// What others get, in the unit of `size`, before the newcomer has had `own` of it, and other prompts of its caller

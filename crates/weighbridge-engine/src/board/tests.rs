@@ -137,6 +137,14 @@ fn whoever_comes_to_an_idle_engine_waits_as_foretold() {
 }
 
 #[test]
+fn a_short_prompt_passes_a_long_one_that_comes_to_stand_first() {
+    let case = |prompt| Case { caller: 1, batch: false, prompt, answer: 1 };
+    let others = [129, 229, 314, 93].map(case).to_vec();
+    let (foretold, real) = compare(&(others, 3, 68, case(31)));
+    assert!(foretold < 1.5 * real && real < 1.5 * foretold, "{foretold} foretold, {real} came");
+}
+
+#[test]
 fn somebody_on_the_way_counts_until_the_engine_has_seen_them() {
     let mut world = World::new(10, 100);
     let foretold = |world: &World| {
