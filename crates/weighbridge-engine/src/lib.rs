@@ -37,6 +37,7 @@ mod stop;
 mod text;
 mod turnover;
 mod unloaded;
+mod warm_up;
 
 pub use local::LocalModel;
 pub use options::{LoadError, ModelOptions, PrefixReuse, UnknownReuse};

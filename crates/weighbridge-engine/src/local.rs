@@ -29,6 +29,7 @@ use crate::scheduler::{Limits, Pace, Scheduler};
 use crate::sequence::{Commission, Sequence};
 use crate::stop::StopTexts;
 use crate::text::AnswerText;
+use crate::warm_up::warm_up;
 
 /// The most tokens of prompts in a step where the options do not say.
 pub(crate) const STEP_TOKENS: usize = 512;
@@ -114,12 +115,16 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     });
     let ((mut offer, mut prompter), decoder) = (front?, decoder?);
 
-    let pace = pace(options, &decoder);
+    let mut pace = pace(options, &decoder);
     let plan = memory::plan(&decoder, options, prompter.context, pace.most())?;
     (offer.context, prompter.context) = (Some(plan.context), plan.context);
     let shares = decoder.computes_together() && !decoder.depends_on_length();
     let (inbox, messages) = channel();
     let life = Arc::new(Life::default());
+    if let Err(error) = warm_up(&decoder, &mut pace) {
+        // Whoever asks will be told.
+        tracing::warn!(model = options.id.as_str(), %error, "the model could not be measured");
+    }
     let pages = PagePool::new(plan.pages, PAGE_TOKENS);
     let pages = match decoder.window() {
         Some(window) => pages.with_windows(window, plan.windowed, pace.most()),

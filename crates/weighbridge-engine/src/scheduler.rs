@@ -19,8 +19,7 @@ use std::time::Duration;
 
 use weighbridge_backend::Priority;
 
-use self::pace::Took;
-pub(crate) use self::pace::{Pace, Speed};
+pub(crate) use self::pace::{Pace, Speed, Took};
 pub(crate) use self::told::{Pending, Totals};
 use self::turns::Turns;
 pub(crate) use self::turns::{Caller, INTERACTIVE_IN_A_ROW, passes};

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use weighbridge_backend::{Backend, BackendId, Failure, Health, Load, PoolStatus};
+use weighbridge_backend::{Backend, BackendId, Failure, Forecast, Health, Load, PoolStatus, PromptCount};
 use weighbridge_models::{LoadProgress, on_one_thread};
 
 pub(super) use self::state::Slot;
@@ -66,7 +66,15 @@ impl Drop for Waiting<'_> {
 
 impl Keeper {
     pub(super) fn start(pool: PoolOptions, residents: Residents, slots: Vec<Slot>) -> std::io::Result<Arc<Self>> {
-        let state = State { residents, slots, waiters: HashMap::new(), tickets: 0, looks_at: None, stopping: false };
+        let state = State {
+            residents,
+            slots,
+            waiters: HashMap::new(),
+            tickets: 0,
+            looks_at: None,
+            stopping: false,
+            load_pace: None,
+        };
         let keeper = Arc::new(Self {
             began: Instant::now(),
             pool,
@@ -195,6 +203,16 @@ impl Keeper {
         self.lock().slots[index.0].local.clone()
     }
 
+    /// What to expect of a prompt where the model is not in memory: its load, and what tokens took when it was there.
+    pub(super) fn foretell(&self, index: ModelIndex, prompt: PromptCount) -> Forecast {
+        let (state, now) = (self.lock(), self.began.elapsed());
+        let token_time = state.slots[index.0].token_time;
+        let tokens = u32::try_from(prompt.tokens()).unwrap_or(u32::MAX);
+        let computing = token_time.prompt.map(|time| time.saturating_mul(tokens));
+        let first_token = state.load_left(index, now).zip(computing).map(|(load, it)| load.saturating_add(it));
+        Forecast { first_token, token_time, ..Forecast::from(prompt) }
+    }
+
     pub(super) fn status(&self) -> PoolStatus {
         let (state, now) = (self.lock(), self.began.elapsed());
         let models = (0..state.slots.len()).map(|index| state.status(ModelIndex(index), now));
@@ -292,6 +310,7 @@ impl Keeper {
             let slot = &mut state.slots[index.0];
             slot.local = Some(local);
             slot.loads += 1;
+            state.note_load(index, now);
             state.residents.loaded(index, now, actions);
             None
         });
@@ -311,11 +330,13 @@ impl Keeper {
     /// Ends a model's thread and frees its memory.
     fn let_go(self: &Arc<Self>, index: ModelIndex, local: Arc<LocalModel>) {
         let id = local.offer().id.clone();
+        let token_time = local.computation().unwrap_or_default().token_time;
         local.stop();
         drop(local);
         tracing::info!(model = id.as_str(), "unloaded");
         self.turn(|state, now, actions| {
             state.slots[index.0].unloads += 1;
+            state.slots[index.0].token_time = token_time;
             state.residents.unloaded(index, now, actions);
         });
         self.unloaded.notify_waiters();

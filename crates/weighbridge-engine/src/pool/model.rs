@@ -57,8 +57,7 @@ impl Backend for PooledModel {
     fn forecast(&self, request: &Request, standing: &Standing) -> Result<Forecast, Failure> {
         match self.keeper.loaded(self.index) {
             Some(local) => local.forecast(request, standing),
-            // How long a load takes is not known.
-            None => self.count_prompt(request).map(Forecast::from),
+            None => Ok(self.keeper.foretell(self.index, self.count_prompt(request)?)),
         }
     }
 

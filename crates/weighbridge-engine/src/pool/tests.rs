@@ -150,6 +150,25 @@ async fn three_models_in_room_for_two_all_answer() -> Outcome {
 }
 
 #[tokio::test]
+async fn what_is_away_is_foretold_with_its_load() -> Outcome {
+    let pool = start(room_for(1)?, models(&["a", "b"])?)?;
+    let [a, b] = pool.backends() else { return Err("there are two".into()) };
+    let foretold = |model: &PooledModel| model.forecast(&ask(STORY), &Default::default());
+    assert_eq!(foretold(a)?.first_token, None, "nothing was ever loaded");
+    read(a).await?;
+    let there = foretold(a)?;
+    assert!(there.first_token.is_some());
+    assert_eq!(foretold(b)?.first_token, None, "how fast it computes is not known");
+    read(b).await?;
+    assert_eq!(states(&pool), ["unloaded", "ready"]);
+    let away = foretold(a)?;
+    let load = away.first_token.zip(away.compute_time(0)).map(|(first, computing)| first.saturating_sub(computing));
+    assert!(load > Some(Duration::from_millis(1)) && load < Some(Duration::from_secs(60)), "{load:?} of {away:?}");
+    assert_eq!((away.prompt, away.cached_tokens), (there.prompt, 0));
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_model_under_way_stays_and_who_waits_in_vain_is_told_figures() -> Outcome {
     let pool = start(PoolOptions { load_wait: Duration::from_millis(300), ..room_for(1)? }, models(&["a", "b"])?)?;
     let [a, b] = pool.backends() else { return Err("there are two".into()) };

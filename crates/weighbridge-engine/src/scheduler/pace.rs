@@ -50,13 +50,13 @@ pub(crate) struct Speed {
 
 /// A step that is over.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Took {
+pub(crate) struct Took {
     /// Answers in it.
-    pub(super) answers: usize,
+    pub(crate) answers: usize,
     /// Tokens of prompts in it.
-    pub(super) prompt_tokens: usize,
+    pub(crate) prompt_tokens: usize,
     /// From its start to its end.
-    pub(super) time: Duration,
+    pub(crate) time: Duration,
 }
 
 impl Pace {
@@ -99,7 +99,7 @@ impl Pace {
     }
 
     /// Learns from a step.
-    pub(super) fn note(&mut self, took: Took) {
+    pub(crate) fn note(&mut self, took: Took) {
         let seconds = took.time.as_secs_f64();
         if took.prompt_tokens == 0 {
             // A step of nothing at all tells nothing.

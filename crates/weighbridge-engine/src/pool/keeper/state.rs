@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use weighbridge_backend::{Backend, Failure, ModelState, ModelStatus};
+use weighbridge_backend::{Backend, Failure, ModelState, ModelStatus, TokenTime};
 use weighbridge_models::LoadProgress;
 
 use super::{Keeper, Lease, words};
@@ -28,6 +28,8 @@ pub(super) struct State {
     /// When the thread that watches the time looks again; `None` where it waits for a word.
     pub(super) looks_at: Option<Time>,
     pub(super) stopping: bool,
+    /// What the latest load of any model took for each byte of its weights.
+    pub(super) load_pace: Option<f64>,
 }
 
 /// A model and what has become of it.
@@ -37,6 +39,10 @@ pub(in crate::pool) struct Slot {
     pub(super) local: Option<Arc<LocalModel>>,
     pub(super) progress: Arc<Progress>,
     pub(super) began: Time,
+    /// What its latest load took.
+    pub(super) took: Option<Duration>,
+    /// What a token took when it was last in memory.
+    pub(super) token_time: TokenTime,
     pub(super) failure: String,
     pub(super) loads: u64,
     pub(super) failures: u64,
@@ -91,6 +97,8 @@ impl Slot {
             local: None,
             progress: Arc::default(),
             began: Time::ZERO,
+            took: None,
+            token_time: TokenTime::default(),
             failure: String::new(),
             loads: 0,
             failures: 0,
@@ -125,6 +133,26 @@ impl State {
             (slot.options.page_memory, slot.footprint.pages) = (Some(local.page_memory()), local.page_memory());
         }
         self.residents.takes(index, slot.footprint.total());
+    }
+
+    /// Learns from a load that is over what the next will take.
+    pub(super) fn note_load(&mut self, index: ModelIndex, now: Time) {
+        let slot = &mut self.slots[index.0];
+        let took = now.saturating_sub(slot.began);
+        slot.took = Some(took);
+        self.load_pace = Some(took.as_secs_f64() / slot.footprint.weights.max(1) as f64);
+    }
+
+    /// What is left of a model's load, or all of it where it has not begun: as long as its last one took, else as long
+    /// as that of another for each byte. `None` before any was loaded.
+    pub(super) fn load_left(&self, index: ModelIndex, now: Time) -> Option<Duration> {
+        let slot = &self.slots[index.0];
+        let by_size = || Duration::try_from_secs_f64(self.load_pace? * slot.footprint.weights as f64).ok();
+        let whole = slot.took.or_else(by_size)?;
+        Some(match self.residents.model(index).stage() {
+            Stage::Loading => whole.saturating_sub(now.saturating_sub(slot.began)),
+            _ => whole,
+        })
     }
 
     /// What an action takes to be carried out.
