@@ -19,6 +19,7 @@ use crate::gateway::Core;
 use crate::listener::Listener;
 use crate::respond::Refusal;
 use crate::surface::Surface;
+use crate::tls::Tls;
 use crate::{Gateway, admin, chat, completions, inference, messages, models, openapi, pages, responses, texts};
 
 /// How long the last bytes may take to go out.
@@ -102,10 +103,8 @@ impl Gateway {
     ) -> Drained {
         let core = self.0;
         let mut connections = Connections::new(router(&core), &core.limits);
-        let mut watches = JoinSet::new();
-        for tls in listeners.iter().filter_map(Listener::tls) {
-            watches.spawn(tls.clone().watch(CERTIFICATE_CHECK));
-        }
+        // They end with this function.
+        let _watches = watch_certificates(&listeners);
         connections.accept(&listeners, stop).await;
         core.admission.close();
         drop(listeners);
@@ -120,6 +119,18 @@ impl Gateway {
         let _ = tokio::time::timeout(LAST_BYTES, closed).await;
         Drained { in_flight, cut }
     }
+}
+
+/// One task for each certificate, at however many addresses it is shown.
+fn watch_certificates(listeners: &[Listener]) -> JoinSet<()> {
+    let (mut tasks, mut watched) = (JoinSet::new(), Vec::<&Tls>::new());
+    for tls in listeners.iter().filter_map(Listener::tls) {
+        if !watched.iter().any(|other| other.is(tls)) {
+            watched.push(tls);
+            tasks.spawn(tls.clone().watch(CERTIFICATE_CHECK));
+        }
+    }
+    tasks
 }
 
 impl Core {

@@ -43,6 +43,11 @@ impl Tls {
         Ok(Self(Arc::new(Inner { files, in_use, handshake_timeout, handshakes: Semaphore::new(HANDSHAKES) })))
     }
 
+    /// Whether the other is a clone of this one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The handshake of a connection; `None`, with a line in the log, where there is none.
     pub(crate) async fn accept(&self, connection: TcpStream) -> Option<TlsStream<TcpStream>> {
         let shaken = async {
