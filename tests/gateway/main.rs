@@ -9,6 +9,7 @@ mod compression;
 mod config;
 mod cors;
 mod deadlines;
+mod delays;
 mod early;
 mod failover;
 mod http2;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::Usage;
 
@@ -17,6 +18,28 @@ struct Counts {
     completion: AtomicU64,
     reasoning: AtomicU64,
     estimated: AtomicBool,
+    published: Published,
+}
+
+/// When the oldest event that nobody took yet was published.
+#[derive(Debug)]
+struct Published {
+    /// What the other counts from.
+    since: Instant,
+    /// Nanoseconds; 0 where there is none.
+    at: AtomicU64,
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self { since: Instant::now(), at: AtomicU64::new(0) }
+    }
+}
+
+impl Published {
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
 }
 
 impl Meter {
@@ -50,6 +73,20 @@ impl Meter {
         self.0.estimated.store(usage.estimated, Ordering::Relaxed);
     }
 
+    /// An event was made and waits for its reader.
+    pub fn publish(&self) {
+        // One that waits already is the older.
+        let at = &self.0.published.at;
+        _ = at.compare_exchange(0, self.0.published.now(), Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// What waits was read. Returns how long the oldest of it had waited; `None` where nothing says so. One that is
+    /// published at this very moment may be taken for the one that was read.
+    pub fn read(&self) -> Option<Duration> {
+        let at = self.0.published.at.swap(0, Ordering::Relaxed);
+        (at > 0).then(|| Duration::from_nanos(self.0.published.now().saturating_sub(at)))
+    }
+
     /// What was used so far.
     pub fn usage(&self) -> Usage {
         Usage {
@@ -81,5 +118,16 @@ mod tests {
             ..Usage::default()
         };
         assert_eq!(meter.usage(), expected);
+    }
+
+    #[test]
+    fn the_oldest_of_what_waits_says_how_long() {
+        let meter = Meter::default();
+        assert_eq!(meter.read(), None);
+        meter.publish();
+        std::thread::sleep(Duration::from_millis(20));
+        meter.publish();
+        assert!(meter.read().is_some_and(|waited| waited >= Duration::from_millis(20)));
+        assert_eq!(meter.read(), None);
     }
 }

@@ -48,6 +48,7 @@ impl Reply {
 
     /// Publishes an event. Whether somebody still reads is asked with [`Reply::is_over`], between steps.
     pub(crate) fn send(&self, event: Event) {
+        self.meter.publish();
         _ = self.events.send(Ok(event));
     }
 

@@ -135,6 +135,11 @@ impl Account {
         self.attempt_started.elapsed()
     }
 
+    /// An event is on its way to the client: how long the oldest that waited had done so, where its backend says.
+    pub(crate) fn event_waited(&self) -> Option<Duration> {
+        self.meter.as_ref().and_then(Meter::read)
+    }
+
     /// What has been used so far and what that costs.
     pub(crate) fn bill(&self) -> Bill {
         let usage = self.meter.as_ref().map(Meter::usage).unwrap_or_default();

@@ -21,6 +21,9 @@ use crate::model_metrics::ModelMetrics;
 const BUCKETS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
+/// Upper bounds in seconds for what lies between two threads.
+const DELAYS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
+
 /// What a prediction is divided into: half as long, as long, twice as long.
 const RATIOS: [f64; 9] = [0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0, 8.0];
 
@@ -41,6 +44,7 @@ pub(crate) struct Metrics {
     cost_nano_usd: Family<BackendLabel, Counter>,
     first_token: Family<BackendLabel, Histogram>,
     between_tokens: Family<BackendLabel, Histogram>,
+    chunk_delay: Family<BackendLabel, Histogram>,
     duration: Family<BackendLabel, Histogram>,
     waiting: Family<BackendLabel, Gauge>,
     running: Family<BackendLabel, Gauge>,
@@ -56,9 +60,15 @@ pub(crate) struct Metrics {
 #[derive(Clone)]
 pub(crate) struct TokenTimes {
     between_tokens: Histogram,
+    chunk_delay: Histogram,
 }
 
 impl TokenTimes {
+    /// An event was made so long before it was written for the client.
+    pub(crate) fn waited(&self, time: Duration) {
+        self.chunk_delay.observe(time.as_secs_f64());
+    }
+
     /// An event came this long after the one before it.
     pub(crate) fn observe(&self, gap: Duration) {
         self.between_tokens.observe(gap.as_secs_f64());
@@ -108,6 +118,7 @@ impl Metrics {
             cost_nano_usd: Family::default(),
             first_token: Family::new_with_constructor(histogram),
             between_tokens: Family::new_with_constructor(histogram),
+            chunk_delay: Family::new_with_constructor(|| Histogram::new(DELAYS)),
             duration: Family::new_with_constructor(histogram),
             waiting: Family::default(),
             running: Family::default(),
@@ -136,6 +147,8 @@ impl Metrics {
         let help = "The time from asking a backend to its first event, divided by what it foretold";
         registry.register("time_to_first_token_ratio", help, self.first_token_ratio.clone());
         seconds(registry, "time_between_tokens", "From one event of an answer to the next", &self.between_tokens);
+        let help = "From an event of a local model to its being written for the client of a stream";
+        seconds(registry, "stream_chunk_delay", help, &self.chunk_delay);
         seconds(registry, "request_duration", "From a request's arrival to its end", &self.duration);
         registry.register("queue_waiting", "Answers that wait in a backend's queue", self.waiting.clone());
         registry.register("queue_running", "Answers that a backend is making", self.running.clone());
@@ -147,7 +160,11 @@ impl Metrics {
     }
 
     pub(crate) fn token_times(&self, backend: &str) -> TokenTimes {
-        TokenTimes { between_tokens: self.between_tokens.get_or_create(&backend_label(backend)).clone() }
+        let label = backend_label(backend);
+        TokenTimes {
+            between_tokens: self.between_tokens.get_or_create(&label).clone(),
+            chunk_delay: self.chunk_delay.get_or_create(&label).clone(),
+        }
     }
 
     /// Counts a finished request.

@@ -192,6 +192,9 @@ impl Open {
     fn take(&mut self, event: &Event, piece: &mut Vec<u8>) {
         let now = Instant::now();
         self.times.observe(now - self.last_event);
+        if let Some(waited) = self.account.event_waited() {
+            self.times.waited(waited);
+        }
         self.last_event = now;
         self.writer.write(event, piece);
     }
