@@ -106,7 +106,16 @@ pub(crate) fn find(
 /// Deletes the one of this id that is this caller's; false where there is none.
 pub(crate) fn delete(connection: &Connection, id: &str, caller: Option<&str>) -> rusqlite::Result<bool> {
     let mut delete = connection.prepare_cached("DELETE FROM responses WHERE id = ? AND caller IS ?")?;
-    Ok(delete.execute(params![id, caller])? > 0)
+    let deleted = delete.execute(params![id, caller])? > 0;
+    if deleted {
+        clear_log(connection)?;
+    }
+    Ok(deleted)
+}
+
+/// Empties the write-ahead log, where what was deleted stands too. Another process that reads the file puts it off.
+pub(crate) fn clear_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 /// The bytes of all, read from an index that holds no contents.
@@ -116,10 +125,10 @@ pub(crate) fn total_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     Ok(u64::try_from(bytes).unwrap_or(0))
 }
 
-/// Deletes those that were made before `oldest`.
-pub(crate) fn delete_before(connection: &Connection, oldest: SystemTime) -> rusqlite::Result<()> {
+/// Deletes those that were made before `oldest`; whether there were any.
+pub(crate) fn delete_before(connection: &Connection, oldest: SystemTime) -> rusqlite::Result<bool> {
     let mut delete = connection.prepare_cached("DELETE FROM responses WHERE created_at_ms < ?")?;
-    delete.execute(params![milliseconds(oldest)]).map(drop)
+    Ok(delete.execute(params![milliseconds(oldest)])? > 0)
 }
 
 /// Deletes the oldest beyond so many bytes.

@@ -240,7 +240,9 @@ impl File {
     /// Deletes responses whose term is over, now and then, and the oldest where all together are too large.
     fn prune(&mut self, retention: &Retention, oldest: SystemTime) -> rusqlite::Result<()> {
         if self.pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
-            responses::delete_before(&self.connection, oldest)?;
+            if responses::delete_before(&self.connection, oldest)? {
+                responses::clear_log(&self.connection)?;
+            }
             self.kept_bytes = None;
             self.pruned = Some(Instant::now());
         }
@@ -250,7 +252,9 @@ impl File {
         };
         self.kept_bytes = Some(kept);
         if kept > retention.max_bytes {
-            responses::delete_beyond(&self.connection, retention.max_bytes)?;
+            // A tenth more goes, so that this is not to be done for every response from here on.
+            responses::delete_beyond(&self.connection, retention.max_bytes - retention.max_bytes / 10)?;
+            responses::clear_log(&self.connection)?;
             self.kept_bytes = Some(responses::total_bytes(&self.connection)?);
         }
         Ok(())

@@ -251,13 +251,34 @@ fn a_response_goes_when_its_term_is_over_and_the_oldest_where_there_is_no_room()
     let folder = tempfile::tempdir()?;
     let ledger = Ledger::open(&folder.path().join("ledger.db"))?;
     let bytes = stored("", None, at(0)).bytes() as u64;
-    ledger.retain(Retention { term: Duration::from_secs(60), max_bytes: 2 * bytes });
+    ledger.retain(Retention { term: Duration::from_secs(60), max_bytes: 10 * bytes });
     let now = SystemTime::now();
-    for (id, age) in [("old", 61), ("first", 30), ("second", 20), ("third", 10)] {
-        assert!(ledger.keep(stored(id, None, now - Duration::from_secs(age))));
+    for age in (50..=61).rev() {
+        assert!(ledger.keep(stored(&age.to_string(), None, now - Duration::from_secs(age))));
     }
-    let kept = |id| ledger.kept(id, None).map(|found| found.is_some());
-    assert_eq!([kept("old")?, kept("first")?, kept("second")?, kept("third")?], [false, false, true, true]);
+    let kept = |age: u64| ledger.kept(&age.to_string(), None).map(|found| found.is_some());
+    let kept: Vec<bool> = (50..=61).map(kept).collect::<Result<_, _>>()?;
+    // One is too old; of the eleven others ten would fit, and a tenth more goes with the first that does not.
+    assert_eq!(kept, [[true; 9].as_slice(), &[false; 3]].concat());
+    Ok(())
+}
+
+#[test]
+fn nothing_is_left_of_a_response_that_was_deleted() -> Outcomes {
+    let folder = tempfile::tempdir()?;
+    let ledger = Ledger::open(&folder.path().join("ledger.db"))?;
+    let response = StoredResponse { input: "tulip".repeat(5000), ..stored("resp_1", None, SystemTime::now()) };
+    assert!(ledger.keep(response) && ledger.kept("resp_1", None)?.is_some());
+    let holds = || -> Result<bool, std::io::Error> {
+        let mut bytes = Vec::new();
+        for file in fs::read_dir(folder.path())? {
+            bytes.extend(fs::read(file?.path())?);
+        }
+        Ok(bytes.windows(5).any(|window| window == b"tulip"))
+    };
+    assert!(holds()?);
+    assert!(ledger.forget("resp_1", None)?);
+    assert!(!holds()?);
     Ok(())
 }
 
