@@ -34,6 +34,7 @@ async fn with_caller<T: Send + 'static>(
     work: impl FnOnce(&Core, Option<&CallerFacts>) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let caller = gateway.callers.identify(headers)?;
+    let _place = gateway.admission.enter()?;
     let gateway = Arc::clone(gateway);
     let done = tokio::task::spawn_blocking(move || work(&gateway, caller.as_deref()));
     done.await.map_err(|_| Refusal::internal())?

@@ -82,7 +82,7 @@ impl ResponseStream {
     /// Appends its end.
     pub(crate) fn end(&mut self, bill: &Bill, out: &mut Vec<u8>) -> Finished {
         if self.items.is_empty() {
-            self.into_part(false, out);
+            self.enter_part(false, out);
         }
         let (kind, status, cut) = match self.finish {
             Some(FinishReason::Length) => ("response.incomplete", "incomplete", Some("max_output_tokens")),
@@ -127,7 +127,7 @@ impl ResponseStream {
     }
 
     fn text(&mut self, text: &str, logprobs: Option<&Json>, out: &mut Vec<u8>) {
-        self.into_part(false, out);
+        self.enter_part(false, out);
         let logprobs = logprobs.map(|object| entries(&object.0)).unwrap_or_default();
         let tail = format!(",\"logprobs\":{}", Value::from(logprobs.clone()));
         if let Some(part) = self.open_part() {
@@ -138,7 +138,7 @@ impl ResponseStream {
     }
 
     fn refusal(&mut self, text: &str, out: &mut Vec<u8>) {
-        self.into_part(true, out);
+        self.enter_part(true, out);
         if let Some(part) = self.open_part() {
             part.text.push_str(text);
         }
@@ -199,7 +199,7 @@ impl ResponseStream {
     }
 
     /// Makes a message with a part of this kind what is open.
-    fn into_part(&mut self, refusal: bool, out: &mut Vec<u8>) {
+    fn enter_part(&mut self, refusal: bool, out: &mut Vec<u8>) {
         let open = self.open.as_ref().map(|open| open.item);
         let message = open.filter(|&item| matches!(self.items[item].content, Content::Message(_)));
         let item = match message {
