@@ -117,6 +117,26 @@ class Sdk(unittest.TestCase):
         with self.assertRaises(openai.NotFoundError):
             self.client.models.retrieve("nothing")
 
+    def test_bare_prompts_are_gone_on_with(self):
+        if "prompt" not in self.client.models.retrieve("demo").weighbridge["capabilities"]:
+            self.skipTest("this engine takes no bare prompts")
+        asked = {"model": "demo", "prompt": ["Once upon", "The capital"], "n": 2, "seed": 7, "max_tokens": 4}
+        completion = self.client.completions.create(**asked, logprobs=2)
+        self.assertEqual([choice.index for choice in completion.choices], [0, 1, 2, 3])
+        for choice in completion.choices:
+            self.assertEqual(len(choice.logprobs.tokens), len(choice.logprobs.text_offset))
+            self.assertEqual(len(choice.logprobs.tokens), len(choice.logprobs.token_logprobs))
+        texts = ["", "", "", ""]
+        for chunk in self.client.completions.create(**asked, stream=True):
+            for choice in chunk.choices:
+                texts[choice.index] += choice.text
+        self.assertEqual(texts, [choice.text for choice in completion.choices])
+
+    def test_a_bare_prompt_is_refused_where_nobody_takes_it(self):
+        with self.assertRaises(openai.BadRequestError) as raised:
+            self.client.completions.create(model="broken/m", prompt="Once")
+        self.assertEqual((raised.exception.code, raised.exception.param), ("unsupported_parameter", "prompt"))
+
     def test_headers_say_where_a_request_went(self):
         raw = self.client.chat.completions.with_raw_response.create(model="auto", messages=user("Hello"), temperature=0)
         self.assertEqual(raw.headers["x-weighbridge-backend"], "demo")
