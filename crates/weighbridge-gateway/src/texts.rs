@@ -88,12 +88,12 @@ pub(crate) fn count_messages(question: &Question<'_>) -> Result<Told, Refusal> {
 
 /// `POST /tokenize`.
 pub(crate) fn tokenize(question: &Question<'_>) -> Result<Told, Refusal> {
-    let Tokenize { request, add_special, strings } =
+    let Tokenize { request, text, add_special, strings } =
         Tokenize::parse(question.arriving.id.clone(), question.arriving.body)?;
     let asked = question.plan_for_text(&request)?;
     let texts = asked.texts(question)?;
-    let tokens = match &request.completion {
-        Some(completion) => texts.tokenize(completion.prompt.as_text().unwrap_or_default(), add_special),
+    let tokens = match &text {
+        Some(text) => texts.tokenize(text, add_special),
         None => texts.prompt_tokens(&request),
     };
     let tokens = tokens.map_err(|failure| Refusal::from(&failure))?;

@@ -11,6 +11,9 @@ use super::fields::{Fields, body_object};
 
 const MAX_TOKENS: usize = 1 << 20;
 
+/// Stands for a text in the request that a plan is made for: text of any length, also of none, is turned into tokens.
+const STAND_IN: &str = "a";
+
 /// What a conversation is made of in these bodies, under the names of chat completions.
 pub(crate) const CONVERSATION: &[&str] = &[
     "model",
@@ -25,8 +28,10 @@ pub(crate) const CONVERSATION: &[&str] = &[
 
 /// A body of `/tokenize`.
 pub(crate) struct Tokenize {
-    /// The conversation, or the text as a bare prompt.
+    /// The conversation; where there is a text, a request of its kind.
     pub(crate) request: Request,
+    /// The text, where it is no conversation.
+    pub(crate) text: Option<String>,
     /// Whether the tokens that stand before every prompt are among a text's tokens. A template writes its own.
     pub(crate) add_special: bool,
     /// Whether what each token stands for is wanted.
@@ -44,6 +49,7 @@ impl Tokenize {
         let add_special = fields.boolean("add_special_tokens")?;
         let strings = fields.boolean("return_token_strs")?.unwrap_or(false);
         let extras = ["add_special_tokens", "return_token_strs"];
+        let mut text = None;
         let request = if fields.get("messages").is_some() {
             if add_special == Some(true) {
                 let why = "the chat template writes the tokens that a prompt begins with; leave it out or say false";
@@ -52,9 +58,10 @@ impl Tokenize {
             conversation(id, &value, &extras)?
         } else {
             only(&fields, &["model", "prompt"], &extras)?;
-            of_text(id, &fields, fields.required_string("prompt")?)?
+            text = Some(fields.required_string("prompt")?.to_owned());
+            bare(id, &fields)?
         };
-        Ok(Self { request, add_special: add_special.unwrap_or(true), strings })
+        Ok(Self { request, text, add_special: add_special.unwrap_or(true), strings })
     }
 }
 
@@ -77,7 +84,7 @@ impl Detokenize {
         only(&fields, &["model", "tokens"], &[])?;
         fields.required("tokens")?;
         let tokens = token_ids(fields.array("tokens")?.unwrap_or_default(), "tokens")?;
-        Ok(Self { request: of_text(id, &fields, "")?, tokens })
+        Ok(Self { request: bare(id, &fields)?, tokens })
     }
 }
 
@@ -117,8 +124,9 @@ pub(super) fn token_ids(values: &[Value], path: &str) -> Result<Vec<u32>, WireEr
     values.iter().enumerate().map(read).collect()
 }
 
-fn of_text(id: Arc<str>, fields: &Fields<'_>, text: &str) -> Result<Request, WireError> {
-    let prompt = BarePrompt::Text(text.to_owned());
+/// A request of a bare prompt, for whoever has the model.
+fn bare(id: Arc<str>, fields: &Fields<'_>) -> Result<Request, WireError> {
+    let prompt = BarePrompt::Text(STAND_IN.to_owned());
     let completion = Some(Completion { prompt, suffix: None, echo: false });
     Ok(Request { completion, ..Request::new(id, model(fields)?, Vec::new()) })
 }
@@ -151,11 +159,13 @@ mod tests {
     #[test]
     fn a_text_or_a_conversation_is_turned_into_tokens() {
         let text = tokenize(&json!({"model": "m", "prompt": "hi", "return_token_strs": true})).expect("it is good");
-        assert!(text.add_special && text.strings && text.request.messages.is_empty());
+        assert!(text.add_special && text.strings && text.text.as_deref() == Some("hi"));
         let messages = json!([{"role": "user", "content": "hi"}]);
         let chat = json!({"model": "m", "messages": messages, "add_special_tokens": false, "tools": null});
         let chat = tokenize(&chat).expect("it is good");
-        assert!(!chat.strings && chat.request.completion.is_none() && chat.request.asked.is_empty());
+        assert!(
+            !chat.strings && chat.text.is_none() && chat.request.completion.is_none() && chat.request.asked.is_empty()
+        );
     }
 
     #[test]
