@@ -21,6 +21,8 @@ pub(crate) struct MessagesStream {
     arguments: String,
     /// The index of the block under way, or of the next one.
     index: u32,
+    /// The calls that were closed.
+    closed: Vec<u32>,
     /// What waits for the call under way.
     waiting: Vec<Waiting>,
     end: End,
@@ -50,6 +52,7 @@ impl MessagesStream {
             open: None,
             arguments: String::new(),
             index: 0,
+            closed: Vec::new(),
             waiting: Vec::new(),
             end: End::default(),
             shows_thinking,
@@ -95,6 +98,9 @@ impl MessagesStream {
     fn call(&mut self, delta: &ToolCallDelta, out: &mut Vec<u8>) {
         let kind = Kind::Call(delta.index);
         let (id, name) = (delta.id.as_deref(), delta.name.as_deref());
+        if self.closed.contains(&delta.index) {
+            return; // Its object was whole: nothing that follows belongs to it.
+        }
         if !self.turns_to(kind, out) || self.waiting.iter().any(|waiting| waiting.kind == kind) {
             return self.wait(kind, id, name, &delta.arguments);
         }
@@ -196,6 +202,9 @@ impl MessagesStream {
             event(out, "content_block_delta", &json!({"type": "content_block_delta", "index": index, "delta": delta}));
         }
         event(out, "content_block_stop", &json!({"type": "content_block_stop", "index": index}));
+        if let Kind::Call(call) = kind {
+            self.closed.push(call);
+        }
         self.index += 1;
         self.arguments.clear();
     }

@@ -1,5 +1,8 @@
 //! Events in, lines out.
 
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
 use weighbridge_backend::FinishReason;
 
 use super::*;
@@ -151,4 +154,40 @@ fn a_call_without_arguments_is_a_block_without_deltas() {
 #[test]
 fn an_answer_of_nothing_has_no_blocks() {
     check_blocks(&[text(""), finish()], &[]);
+}
+
+/// What each of three calls, the text and the thoughts say in all.
+const SAID: [&str; 5] = [r#"{"a":1,"b":"}"}"#, r#"{"c":{"d":[]}}"#, "{}", "to be said", "to be thought"];
+
+proptest! {
+    /// However the pieces of calls, texts and thoughts mix, each block is whole and nothing is lost.
+    #[test]
+    fn blocks_never_interleave_and_nothing_is_lost(steps in prop::collection::vec((0usize..5, 1usize..6), 0..60)) {
+        let mut left = SAID.map(|text| text.chars().collect::<VecDeque<char>>());
+        let mut begun = [false; 3];
+        let all = (0..5).flat_map(|source| std::iter::repeat_n((source, 5), 4));
+        let mut events = Vec::new();
+        for (source, length) in steps.into_iter().chain(all) {
+            let length = length.min(left[source].len());
+            let piece: String = left[source].drain(..length).collect();
+            if piece.is_empty() {
+                continue;
+            }
+            events.push(match source {
+                3 => text(&piece),
+                4 => thought(&piece),
+                call => {
+                    let index = u32::try_from(call).expect("it is small");
+                    if std::mem::replace(&mut begun[call], true) { goes_on(index, &piece) } else { begins(index, &piece) }
+                }
+            });
+        }
+        events.push(finish());
+        let blocks = blocks(&lines(&events));
+        for (source, said) in ["call_0", "call_1", "call_2", "text", "thinking"].into_iter().zip(SAID) {
+            let told: Vec<&str> = blocks.iter().filter(|(what, _)| what == source).map(|(_, text)| text.as_str()).collect();
+            prop_assert_eq!(told.concat(), said);
+            prop_assert!(!source.starts_with("call") || told.len() == 1);
+        }
+    }
 }
