@@ -53,6 +53,8 @@ class Description(unittest.TestCase):
                     f"--max-time={SECONDS}",
                     "--no-color",
                 ],
+                # It keeps what it found where it runs.
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=900,
