@@ -48,11 +48,12 @@ impl Formats {
         }
     }
 
-    /// What reads an answer to a request, from its tokens on. `thinks` tells that the prompt has begun a thought, and
-    /// ids of calls follow from `seed`.
+    /// What reads an answer to a request with these tools, from its tokens on. `thinks` tells that the prompt has begun a
+    /// thought, and ids of calls follow from `seed`.
     pub(crate) fn reader(
         &self,
         request: &Request,
+        tools: &ToolSchemas,
         thinks: bool,
         seed: &str,
         tokenizer: &Tokenizer,
@@ -63,8 +64,7 @@ impl Formats {
             None if looks => &self.calling,
             None => &self.plain,
         };
-        let schemas = if looks { ToolSchemas::new(&request.tools) } else { ToolSchemas::default() };
-        let parser = AnswerParser::new(reading.format, schemas, seed).hiding(&reading.hidden);
+        let parser = AnswerParser::new(reading.format, tools.clone(), seed).hiding(&reading.hidden);
         let parser = if thinks { parser.within_thought() } else { parser };
         let detokenizer = tokenizer.stream_showing(Arc::clone(&reading.shown));
         let goes_on = request.continues || request.completion.is_some();

@@ -9,7 +9,7 @@ use weighbridge_backend::{
     Answer, Answering, Backend, Computation, Failure, FailureKind, Forecast, Health, Load, Meter, Offer, PromptCount,
     Request, Standing, Texts,
 };
-use weighbridge_dialogue::{ChatTemplate, CustomCalls};
+use weighbridge_dialogue::{ChatTemplate, CustomCalls, ToolSchemas};
 use weighbridge_models::{Decoder, GenerationDefaults, LoadProgress, PAGE_TOKENS, Tokenizer};
 
 use crate::board::{Board, Newcomer};
@@ -283,8 +283,9 @@ impl Desk {
         self.board.announce(&self.newcomer(&prompt, &request.standing, realm.as_deref()).0);
         let commission =
             Arc::new(Commission { prompt, settings, max_tokens, reply, caller, priority, realm, deadline, echo });
+        let tools = ToolSchemas::new(&request.tools);
         let sequences = (0..).zip(places).map(|(choice, place)| {
-            let text = self.answer_text(request, choice, thinks);
+            let text = self.answer_text(request, &tools, choice, thinks);
             Sequence::new(Arc::clone(&commission), choice, place, matcher.clone(), text)
         });
         self.inbox.send(Message::Answer(sequences.collect())).map_err(|_| self.life.failure())?;
@@ -316,9 +317,9 @@ impl Desk {
         }
     }
 
-    fn answer_text(&self, request: &Request, choice: u32, thinks: bool) -> AnswerText {
+    fn answer_text(&self, request: &Request, tools: &ToolSchemas, choice: u32, thinks: bool) -> AnswerText {
         let seed = format!("{}-{choice}", request.id);
-        let reader = self.formats.reader(request, thinks, &seed, &self.prompter.tokenizer);
+        let reader = self.formats.reader(request, tools, thinks, &seed, &self.prompter.tokenizer);
         AnswerText::new(choice, reader, StopTexts::new(&request.sampling.stop), CustomCalls::new(&request.tools))
     }
 }

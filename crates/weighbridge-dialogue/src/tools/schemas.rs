@@ -1,14 +1,15 @@
 //! What the tools of a request say of their parameters.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 use weighbridge_backend::Tool;
 
-/// The tools that a model was told of, as far as reading its calls goes.
+/// The tools that a model was told of, as far as reading its calls goes. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct ToolSchemas {
-    tools: HashMap<String, HashMap<String, Kind>>,
+    tools: Arc<HashMap<String, HashMap<String, Kind>>>,
 }
 
 /// What a parameter takes.
@@ -31,7 +32,7 @@ impl ToolSchemas {
             Some(properties.iter().map(|(name, schema)| (name.clone(), kind(schema))).collect())
         };
         let tools = tools.iter().map(|tool| (tool.name.clone(), parameters(tool).unwrap_or_default()));
-        Self { tools: tools.collect() }
+        Self { tools: Arc::new(tools.collect()) }
     }
 
     /// Whether this may be a tool's name; any may where none is known.

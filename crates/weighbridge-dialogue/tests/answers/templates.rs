@@ -6,10 +6,11 @@ use weighbridge_dialogue::{ChatTemplate, ReasoningFormat, ToolFormat};
 
 type Formats = (Option<ToolFormat>, Option<ReasoningFormat>);
 
-fn expected(name: &str) -> Formats {
+/// What a template is to tell; `None` for one that is new here.
+fn expected(name: &str) -> Option<Formats> {
     use ReasoningFormat as Thinks;
     use ToolFormat as Calls;
-    match name {
+    Some(match name {
         "Apriel-1.6-15b-Thinker-fixed" | "unsloth-Apriel-1.5" => (Some(Calls::ToolCalls), Some(Thinks::Apriel)),
         "Cohere2MoE" | "CohereForAI-c4ai-command-r7b-12-2024-tool_use" => (Some(Calls::Command), Some(Thinks::Command)),
         "CohereForAI-c4ai-command-r-plus-tool_use" => (Some(Calls::CommandR), None),
@@ -48,8 +49,8 @@ fn expected(name: &str) -> Formats {
         "HuggingFaceTB-SmolLM3-3B" | "llama-cpp-rwkv-world" => (None, Some(Thinks::Think)),
         // They write no calls, or in a way that is not read: Functionary 3.2 names a recipient behind `>>>`.
         "google-gemma-2-2b-it" | "meetkai-functionary-medium-v3.2" | "microsoft-Phi-3.5-mini-instruct" => (None, None),
-        other => panic!("a new template, {other}: say what its formats are"),
-    }
+        _ => return None,
+    })
 }
 
 /// The references beside the project, where they are present.
@@ -77,7 +78,7 @@ fn templates_of_real_models_tell_their_formats() {
         let source = std::fs::read_to_string(&path).expect("it is text");
         let template = ChatTemplate::new(&source, &[]).expect("it is a template");
         let formats = (template.tool_format(), template.reasoning_format());
-        if formats != expected(&name) {
+        if Some(formats) != expected(&name) {
             wrong.push(format!("{name}: {formats:?}"));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, Json, Meter, Request, Tool, ToolCallDelta, ToolKind, Usage};
-use weighbridge_dialogue::{ReasoningFormat, ToolFormat};
+use weighbridge_dialogue::{ReasoningFormat, ToolFormat, ToolSchemas};
 use weighbridge_models::{Checkpoint, Tokenizer};
 
 use super::*;
@@ -56,7 +56,8 @@ async fn events(name: &str, request: Request, answer: &str) -> Result<(Vec<Event
         ..ModelOptions::new(BackendId::new("demo"), Checkpoint::open(demo())?)
     };
     let formats = Formats::new(answer_format(&options, None), &tokenizer);
-    let reader = formats.reader(&request, false, "seed", &tokenizer);
+    let tools = ToolSchemas::new(&request.tools);
+    let reader = formats.reader(&request, &tools, false, "seed", &tokenizer);
     let stop = StopTexts::new(&request.sampling.stop);
     let mut text = AnswerText::new(0, reader, stop, CustomCalls::new(&request.tools));
     let (reply, events) = Reply::new(1, Meter::default(), Arc::default());
