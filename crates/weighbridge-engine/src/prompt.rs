@@ -39,7 +39,7 @@ impl Prompter {
         (context, vocabulary): (u32, usize),
         parse_special_tokens: bool,
     ) -> Self {
-        let fill_in = FillIn::of(&tokenizer);
+        let fill_in = FillIn::of(&tokenizer).filter(|words| words.are_below(vocabulary));
         let most_bytes = most_bytes(&tokenizer, context);
         let markers = (!parse_special_tokens).then(|| Markers::new(tokenizer.markers()));
         Self { template, format, tokenizer, context, vocabulary, fill_in, most_bytes, markers }

@@ -2,15 +2,11 @@
 
 mod support;
 
-use std::path::Path;
-
-use serde_json::{Value, json};
 use support::{Outcome, ask, demo, failure_of, options, read, read_one};
 use weighbridge_backend::{
     Backend, BarePrompt, Capability, Completion, FailureKind, FinishReason, Message, Request, Role, Sampling, Texts,
 };
-use weighbridge_engine::{ModelOptions, UnloadedModel};
-use weighbridge_models::Checkpoint;
+use weighbridge_engine::UnloadedModel;
 
 fn bare(prompt: BarePrompt, echo: bool) -> Request {
     Request { messages: Vec::new(), completion: Some(Completion { prompt, suffix: None, echo }), ..ask("") }
@@ -98,38 +94,6 @@ async fn what_is_no_prompt_is_refused() -> Outcome {
         assert_eq!((failure.kind, failure.param.as_deref()), (FailureKind::InvalidRequest, Some(param)), "{failure}");
     }
     assert!(!model.offer().capabilities.contains(&Capability::Suffix));
-    Ok(())
-}
-
-/// The demo model with a tokenizer that knows how to fill in.
-fn filling_in() -> Result<ModelOptions, Box<dyn std::error::Error>> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("filling-in");
-    std::fs::create_dir_all(&folder)?;
-    for file in ["config.json", "generation_config.json", "model.safetensors", "tokenizer_config.json"] {
-        std::fs::copy(support::demo_folder().join(file), folder.join(file))?;
-    }
-    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(support::demo_folder().join("tokenizer.json"))?)?;
-    let added = tokenizer["added_tokens"].as_array_mut().ok_or("it has added tokens")?;
-    for (id, name) in (1900..).zip(["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]) {
-        added.push(json!({"id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false,
-                          "normalized": false, "special": true}));
-    }
-    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string())?;
-    Ok(ModelOptions { checkpoint: Checkpoint::open(&folder)?, ..options()? })
-}
-
-#[test]
-fn a_model_that_fills_in_sees_what_comes_before_and_what_comes_after() -> Outcome {
-    let model = UnloadedModel::open(&filling_in()?)?;
-    assert!(model.offer().capabilities.contains(&Capability::Suffix));
-    let texts = model.texts().ok_or("it has a tokenizer")?;
-    let prompt = BarePrompt::Text("fn add(<|fim_middle|>".into());
-    let completion = Completion { prompt, suffix: Some(") {}".into()), echo: false };
-    let request = Request { completion: Some(completion), ..bare_text("", false) };
-    let prompt = texts.detokenize(&texts.prompt_tokens(&request)?)?;
-    assert_eq!(prompt, "<|fim_prefix|>fn add(<|fim_middle|><|fim_suffix|>) {}<|fim_middle|>");
-    let markers = texts.token_strings(&texts.prompt_tokens(&request)?)?;
-    assert_eq!(markers.iter().filter(|marker| *marker == "<|fim_middle|>").count(), 1, "the text writes none");
     Ok(())
 }
 

@@ -40,6 +40,12 @@ impl FillIn {
         };
         named.or_else(codestral)
     }
+
+    /// Whether a model of so many tokens has them all.
+    pub(crate) fn are_below(&self, vocabulary: usize) -> bool {
+        let mut words = [self.prefix, self.suffix].into_iter().chain(self.middle);
+        words.all(|word| (word as usize) < vocabulary)
+    }
 }
 
 impl Prompter {
@@ -106,5 +112,50 @@ impl Prompter {
                 Err(invalid(format!("there is no token {token}: this model has tokens 0 to {most}"), "prompt"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::path::Path;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The demo model's tokenizer with three tokens more, for a model of so many tokens.
+    fn prompter(vocabulary: usize) -> Result<Prompter, Box<dyn Error>> {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/demo/tokenizer.json");
+        let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(demo)?)?;
+        let added = tokenizer["added_tokens"].as_array_mut().ok_or("it has added tokens")?;
+        for (id, name) in (1801..).zip(["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]) {
+            added.push(json!({"id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false,
+                              "normalized": false, "special": true}));
+        }
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), tokenizer.to_string())?;
+        Ok(Prompter::new(None, Tokenizer::open(file.path())?, (1024, vocabulary), false))
+    }
+
+    #[test]
+    fn a_model_that_fills_in_sees_what_comes_before_and_what_comes_after() -> Result<(), Box<dyn Error>> {
+        let prompter = prompter(1804)?;
+        let prompt = BarePrompt::Text("fn add(<|fim_middle|>".into());
+        let mut completion = Completion { prompt, suffix: Some(") {}".into()), echo: false };
+        let tokens = prompter.bare(&completion)?;
+        let expected = "<|fim_prefix|>fn add(<|fim_middle|><|fim_suffix|>) {}<|fim_middle|>";
+        assert_eq!(prompter.text_of(&tokens), expected);
+        let markers: Vec<_> = tokens.iter().copied().filter(|&token| token > 1800).collect();
+        assert_eq!(markers, [1801, 1802, 1803], "what the text writes is text");
+        completion.suffix = None;
+        assert_eq!(prompter.text_of(&prompter.bare(&completion)?), "fn add(<|fim_middle|>");
+        Ok(())
+    }
+
+    #[test]
+    fn tokens_that_the_model_does_not_have_fill_in_nothing() -> Result<(), Box<dyn Error>> {
+        assert_eq!(prompter(1801)?.fill_in, None);
+        Ok(())
     }
 }
