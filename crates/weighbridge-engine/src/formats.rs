@@ -67,7 +67,8 @@ impl Formats {
         let parser = AnswerParser::new(reading.format, tools.clone(), seed).hiding(&reading.hidden);
         let parser = if thinks { parser.within_thought() } else { parser };
         let detokenizer = tokenizer.stream_showing(Arc::clone(&reading.shown));
-        let goes_on = request.continues || request.completion.is_some();
+        // A space that it begins with is its own where it goes on from a text, or is held to one.
+        let goes_on = request.continues || request.completion.is_some() || request.constraint.is_some();
         (if goes_on { detokenizer.within() } else { detokenizer }, parser)
     }
 }
