@@ -122,6 +122,8 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use weighbridge_dialogue::AnswerFormat;
+
     use super::*;
 
     /// The demo model's tokenizer with three tokens more, for a model of so many tokens.
@@ -135,7 +137,7 @@ mod tests {
         }
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), tokenizer.to_string())?;
-        Ok(Prompter::new(None, Tokenizer::open(file.path())?, (1024, vocabulary), false))
+        Ok(Prompter::new((None, AnswerFormat::default()), Tokenizer::open(file.path())?, (1024, vocabulary), false))
     }
 
     #[test]
