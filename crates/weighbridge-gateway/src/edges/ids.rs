@@ -46,7 +46,8 @@ fn callers_id(headers: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
 
 fn name(mut response: Response, id: Option<HeaderValue>) -> Response {
     let headers = response.headers_mut();
-    let id = id.or_else(|| headers.get(&REQUEST_ID).cloned()).or_else(new_id);
+    let own = || [&REQUEST_ID, &OTHER_REQUEST_ID].into_iter().find_map(|name| headers.get(name).cloned());
+    let id = id.or_else(own).or_else(new_id);
     if let Some(id) = id {
         headers.insert(OTHER_REQUEST_ID, id.clone());
         headers.insert(REQUEST_ID, id);
