@@ -123,7 +123,8 @@ async fn every_address_that_is_described_is_served() {
         for method in methods.as_object().expect("by methods").keys() {
             let method = method.to_uppercase().parse().expect("it is a method");
             let reply = program.send(harness::client().request(method, &url)).await;
-            assert!(!matches!(reply.status, 404 | 405), "{path}: {} {}", reply.status, reply.body);
+            let is_there = reply.status != 405 && !reply.message().starts_with("Invalid URL");
+            assert!(is_there, "{path}: {} {}", reply.status, reply.body);
         }
     }
     assert!(paths.len() > 15);

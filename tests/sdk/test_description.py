@@ -15,7 +15,7 @@ from program import KEY, Program  # noqa: E402
 
 # Enough to meet every field of every body; `SCHEMATHESIS_EXAMPLES=500 SCHEMATHESIS_SECONDS=3600` looks longer.
 EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "20")
-SECONDS = os.environ.get("SCHEMATHESIS_SECONDS", "120")
+SECONDS = os.environ.get("SCHEMATHESIS_SECONDS", "60")
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 

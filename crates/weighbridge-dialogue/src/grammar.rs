@@ -80,7 +80,10 @@ impl Grammars {
         let grammar: TopLevelGrammar = form.grammar(|marker| self.marker(marker))?;
         let parser = self.factory.create_parser(grammar);
         let parser = parser.map_err(|error| GrammarError::new(told(&error.to_string())))?;
-        Matcher::new(parser)
+        let mut matcher = Matcher::new(parser)?;
+        // What is too much work already where the answer begins is told before anything runs.
+        matcher.mask().map_err(|error| GrammarError::new(told(&error.to_string())))?;
+        Ok(matcher)
     }
 
     /// The id of a token that is no text, by its name.

@@ -30,6 +30,7 @@ mod tests {
         for (schema, read) in [
             ("ChatCompletionRequest", known::CHAT),
             ("CompletionRequest", known::COMPLETIONS),
+            ("ResponseRequest", known::RESPONSES),
             ("MessageRequest", known::MESSAGES),
             ("MessageCountRequest", known::MESSAGES),
             ("TemplateRequest", known::CONVERSATION),

@@ -58,5 +58,6 @@ pub(crate) mod known {
     pub(crate) use super::chat_body::KNOWN as CHAT;
     pub(crate) use super::completions_body::KNOWN as COMPLETIONS;
     pub(crate) use super::messages_body::settings::KNOWN as MESSAGES;
+    pub(crate) use super::responses_body::settings::KNOWN as RESPONSES;
     pub(crate) use super::texts::CONVERSATION;
 }

@@ -161,8 +161,9 @@ fn text_of(constraint: &Constraint, parts: &mut Parts<'_>) -> Result<String, Gra
             if texts.is_empty() {
                 return Err(GrammarError::new("the list of choices is empty; name one at least"));
             }
-            let texts: Vec<_> = texts.iter().map(|text| lark::text(text)).collect();
-            Ok(format!("({})", texts.join(" | ")))
+            // One terminal: as so many rules a few thousand of them are more than a state of the parser may hold.
+            let texts: Vec<_> = texts.iter().map(|text| slashes(&escaped(text))).collect();
+            Ok(format!("/{}/", texts.join("|")))
         }
     }
 }

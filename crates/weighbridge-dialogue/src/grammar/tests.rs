@@ -104,6 +104,9 @@ fn expressions_choices_and_grammars_hold_the_whole_text() {
     takes(&of(&lark), "1+22+3");
     refuses(&of(&lark), "1+");
     takes(&of(&Constraint::Regex(String::new())), "");
+    let many: Vec<String> = (0..4096).map(|number| number.to_string()).collect();
+    takes(&of(&Constraint::Choice(many)), "4095");
+    takes(&of(&Constraint::Choice(vec!["0".into(); 4096])), "0");
     takes(&of(&Constraint::Choice(vec![String::new()])), "");
 }
 

@@ -5,7 +5,7 @@
 
 mod items;
 mod memory;
-mod settings;
+pub(super) mod settings;
 mod stored;
 mod tools;
 

@@ -9,7 +9,7 @@ use super::super::chat_body::parameters::{effort_at, metadata};
 use super::{Fields, WireError, need, passed_on};
 
 /// Every top-level field that is read.
-const KNOWN: &[&str] = &[
+pub(crate) const KNOWN: &[&str] = &[
     "background",
     "include",
     "input",
