@@ -86,7 +86,7 @@ fn param(request: &Request) -> &'static str {
 }
 
 /// Whether the model thinks before the answer, by how its prompt ends.
-fn thinking<'a>(request: &Request, prompter: &Prompter, tail: &str) -> Thinking<'static> {
+fn thinking(request: &Request, prompter: &Prompter, tail: &str) -> Thinking<'static> {
     let format = prompter.format.reasoning.filter(|_| request.completion.is_none() && !request.continues);
     let Some((open, close)) = format.and_then(ReasoningFormat::thought_tags) else { return Thinking::None };
     let tail = tail.trim_end();
