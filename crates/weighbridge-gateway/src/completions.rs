@@ -1,6 +1,5 @@
 //! `POST /v1/completions`: text completions.
 
-use serde_json::json;
 use weighbridge_backend::Event;
 
 use crate::respond::Refusal;
@@ -53,11 +52,7 @@ impl Writer for CompletionsWriter {
 
     fn end(&mut self, bill: &Bill, out: &mut Vec<u8>) {
         if let Some((stream, head)) = &mut self.stream {
-            let Bill { usage, cost } = bill;
-            let about = json!({
-                "backend": head.backend.as_str(), "cost_usd": cost.to_string(), "usage_estimated": usage.estimated,
-            });
-            stream.end(usage, &about, out);
+            stream.end(&bill.usage, &bill.about(head), out);
         }
     }
 

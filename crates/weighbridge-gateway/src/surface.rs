@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::HeaderMap;
+use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, DataClass, Event, NanoUsd, Request, Usage};
 use weighbridge_policy::{CallerFacts, Choice};
 
@@ -140,4 +141,15 @@ impl Head {
 pub(crate) struct Bill {
     pub(crate) usage: Usage,
     pub(crate) cost: NanoUsd,
+}
+
+impl Bill {
+    /// The `weighbridge` object at the end of a stream: what its headers, which came first, could not say.
+    pub(crate) fn about(&self, head: &Head) -> Value {
+        json!({
+            "backend": head.backend.as_str(),
+            "cost_usd": self.cost.to_string(),
+            "usage_estimated": self.usage.estimated,
+        })
+    }
 }

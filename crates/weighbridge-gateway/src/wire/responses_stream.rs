@@ -90,11 +90,7 @@ impl ResponseStream {
             _ => ("response.completed", "completed", None),
         };
         self.close_all(status, out);
-        let about = json!({
-            "backend": self.head.backend.as_str(),
-            "cost_usd": bill.cost.to_string(),
-            "usage_estimated": bill.usage.estimated,
-        });
+        let about = bill.about(&self.head);
         let finished = self.finished(&State::ended(status, cut, &bill.usage));
         self.last_event(kind, &finished, &about, out);
         finished
