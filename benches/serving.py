@@ -41,6 +41,8 @@ SHARED_TOKENS, OWN_TOKENS, SHARED_PROMPTS = 2000, 40, 3
 SLOTS = 16
 # Tokens of the context of a slot. The running answers of `long` last as long as its prompt takes.
 CONTEXT = {"clients16": 2304, "long": 6144, "prefix": 2304}
+COUNTING = {"ours": {"stream_options": {"include_usage": True, "continuous_usage_stats": True}},
+            "llama.cpp": {"timings_per_token": True}}
 # What others may take in a measurement that is under way is reckoned as if it lasted so long at least.
 LEAST_S = 60
 # Words that are a token each behind a space, in every vocabulary of some size.
@@ -68,16 +70,25 @@ def spread(generator, bounds, count):
     return numbers
 
 
-def gaps(times, after, before):
-    """Seconds between neighbours of `times` that lie, at least in part, between two moments."""
-    return [late - early for early, late in zip(times, times[1:]) if late > after and early < before]
+def gaps(stream, after, before):
+    """Seconds between neighbouring tokens that lie, at least in part, between two moments. Tokens that make a character
+    only together come as one piece; by the server's count they are so many gaps of the same length."""
+    found = []
+    pieces = list(zip(stream.times, stream.tokens))
+    for (early, so_far), (late, then) in zip(pieces, pieces[1:]):
+        tokens = max(then - so_far, 1)
+        if late > after and early < before:
+            found.extend([(late - early) / tokens] * tokens)
+    return found
 
 
 class Client:
     """Asks one server."""
 
-    def __init__(self, address):
+    def __init__(self, address, counting):
         self.address = address
+        # What makes the server say in every chunk how many tokens there are.
+        self.counting = counting
         self.template_tokens = 0
 
     async def warm_up(self):
@@ -87,7 +98,7 @@ class Client:
 
     async def ask(self, content, max_tokens):
         body = {"model": "model", "messages": [{"role": "user", "content": content}], "max_tokens": max_tokens,
-                "temperature": 0}
+                "temperature": 0, **self.counting}
         return await Stream.ask(self.address, body)
 
     def prompt(self, generator, tokens):
@@ -139,8 +150,8 @@ async def long(client, generator, args):
         reader.cancel()
         stream.close()
     first = late.times[0]
-    before = [gap for stream in running for gap in gaps(stream.times, settled, asked) if gap < asked - settled]
-    during = [gap for stream in running for gap in gaps(stream.times, asked, first)]
+    before = [gap for stream in running for gap in gaps(stream, settled, asked) if gap < asked - settled]
+    during = [gap for stream in running for gap in gaps(stream, asked, first)]
     pieces = sum(asked < at <= first for stream in running for at in stream.times)
     return {"value": quantile(during, 0.99), "before_median_s": statistics.median(before),
             "before_p99_s": quantile(before, 0.99), "during_median_s": statistics.median(during),
@@ -207,12 +218,12 @@ def measured(args, model, work, side, round_number):
         server = (gateway(args, model, side["precision"], folder) if side["who"] == "ours"
                   else llama_server(args, model, side["flash_attn"], work, folder))
         with server:
-            return asyncio.run(timed(args, server, work, generator))
+            return asyncio.run(timed(args, server, side, work, generator))
 
 
-async def timed(args, server, work, generator):
+async def timed(args, server, side, work, generator):
     """One work, given up where others disturb it."""
-    client = Client(server.address)
+    client = Client(server.address, COUNTING[side["who"]])
     await client.warm_up()
     before = used(server)
     working = asyncio.create_task({"clients16": clients16, "long": long, "prefix": prefix}[work](client, generator, args))

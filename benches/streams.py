@@ -29,6 +29,8 @@ class Stream:
         self.text = {}
         # When each piece of text came; pieces that came together have one time.
         self.times = []
+        # Tokens of the answer that were made by then, where the server says so.
+        self.tokens = []
         self.asked_at = time.perf_counter()
         self.finish_reason = self.usage = None
         self.is_done = False
@@ -49,7 +51,7 @@ class Stream:
             connection.close()
             raise
         stream = cls(reader, writer)
-        data = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
+        data = json.dumps({"stream": True, "stream_options": {"include_usage": True}, **body}).encode()
         head = ["POST /v1/chat/completions HTTP/1.1", f"host: {address[0]}:{address[1]}", "connection: close",
                 "content-type: application/json", f"content-length: {len(data)}",
                 *(f"{name}: {value}" for name, value in headers)]
@@ -90,12 +92,15 @@ class Stream:
         if "error" in event:
             raise Broken(str(event["error"]))
         self.usage = event.get("usage") or self.usage
+        # In every chunk with `continuous_usage_stats`; llama-server has `timings_per_token`.
+        so_far = (event.get("timings") or {}).get("predicted_n") or (event.get("usage") or {}).get("completion_tokens")
         for choice in event["choices"]:
             delta = choice["delta"]
             piece = delta.get("content") or delta.get("reasoning_content")
             if piece:
                 self.text.setdefault(choice["index"], []).append(piece)
                 self.times.append(now)
+                self.tokens.append(so_far)
             self.finish_reason = choice["finish_reason"] or self.finish_reason
 
     async def read(self):

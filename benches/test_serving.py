@@ -71,10 +71,14 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual(costs, {"took_s": 10.0, "client_cpu": 0.1, "server_cpu": 1.5, "system_cpu": 0.1, "others_cpu": 0.2})
 
     def test_gaps_that_reach_into_a_window_belong_to_it(self):
-        times = [0.0, 1.0, 2.0, 5.0, 6.0]
-        self.assertEqual(serving.gaps(times, 2.5, 4.0), [3.0])
-        self.assertEqual(serving.gaps(times, 1.5, 5.5), [1.0, 3.0, 1.0])
-        self.assertEqual(serving.gaps(times, 6.0, 9.0), [])
+        stream = argparse.Namespace(times=[0.0, 1.0, 2.0, 5.0, 6.0], tokens=[1, 2, 3, 4, 5])
+        self.assertEqual(serving.gaps(stream, 2.5, 4.0), [3.0])
+        self.assertEqual(serving.gaps(stream, 1.5, 5.5), [1.0, 3.0, 1.0])
+        self.assertEqual(serving.gaps(stream, 6.0, 9.0), [])
+
+    def test_tokens_that_come_as_one_piece_have_a_gap_each(self):
+        stream = argparse.Namespace(times=[0.0, 1.0, 3.0, 3.0], tokens=[1, 2, 4, 5])
+        self.assertEqual(serving.gaps(stream, 0.0, 4.0), [1.0, 1.0, 1.0, 0.0])
 
 
 class Table(unittest.TestCase):

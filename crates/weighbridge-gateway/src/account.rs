@@ -140,9 +140,14 @@ impl Account {
         self.meter.as_ref().and_then(Meter::read)
     }
 
-    /// What has been used so far and what that costs.
+    /// What has been used so far.
+    pub(crate) fn used(&self) -> Usage {
+        self.meter.as_ref().map(Meter::usage).unwrap_or_default()
+    }
+
+    /// The same, and what that costs.
     pub(crate) fn bill(&self) -> Bill {
-        let usage = self.meter.as_ref().map(Meter::usage).unwrap_or_default();
+        let usage = self.used();
         Bill { usage, cost: self.price.of(&usage) }
     }
 

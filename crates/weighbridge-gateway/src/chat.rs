@@ -1,10 +1,10 @@
 //! `POST /v1/chat/completions`.
 
-use weighbridge_backend::Event;
+use weighbridge_backend::{Event, Usage};
 
 use crate::respond::Refusal;
 use crate::surface::{Arriving, Bill, Head, Inbound, Surface, Writer};
-use crate::wire::{ChatAnswer, ChatBody, ChatStream, error_event};
+use crate::wire::{ChatAnswer, ChatBody, ChatStream, UsageIn, error_event};
 
 /// OpenAI's chat completions.
 pub(crate) struct Chat;
@@ -15,16 +15,16 @@ impl Surface for Chat {
     }
 
     fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
-        let ChatBody { request, include_usage } = ChatBody::parse(arriving.id.clone(), arriving.body)?;
+        let ChatBody { request, usage_in } = ChatBody::parse(arriving.id.clone(), arriving.body)?;
         let choices = request.choices.get();
-        let writer = ChatWriter { choices, include_usage, stream: None };
+        let writer = ChatWriter { choices, usage_in, stream: None };
         Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor: None })
     }
 }
 
 struct ChatWriter {
     choices: u32,
-    include_usage: bool,
+    usage_in: UsageIn,
     /// Once it is open.
     stream: Option<(ChatStream, Head)>,
 }
@@ -37,12 +37,12 @@ impl Writer for ChatWriter {
     }
 
     fn open(&mut self, head: &Head, _: &mut Vec<u8>) {
-        self.stream = Some((ChatStream::new(head, self.choices, self.include_usage), head.clone()));
+        self.stream = Some((ChatStream::new(head, self.choices, self.usage_in), head.clone()));
     }
 
-    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    fn write(&mut self, event: &Event, so_far: &Usage, out: &mut Vec<u8>) {
         if let Some((stream, _)) = &mut self.stream {
-            stream.write(event, out);
+            stream.write(event, so_far, out);
         }
     }
 

@@ -1,10 +1,10 @@
 //! `POST /v1/completions`: text completions.
 
-use weighbridge_backend::Event;
+use weighbridge_backend::{Event, Usage};
 
 use crate::respond::Refusal;
 use crate::surface::{Arriving, Bill, Head, Inbound, Surface, Writer};
-use crate::wire::{CompletionAnswer, CompletionStream, CompletionsBody, error_event};
+use crate::wire::{CompletionAnswer, CompletionStream, CompletionsBody, UsageIn, error_event};
 
 /// OpenAI's text completions.
 pub(crate) struct Completions;
@@ -17,10 +17,10 @@ impl Surface for Completions {
     fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
         let new_id = || uuid::Uuid::now_v7().to_string().into();
         let body = CompletionsBody::parse(arriving.id.clone(), new_id, arriving.body)?;
-        let CompletionsBody { request, beside, include_usage } = body;
+        let CompletionsBody { request, beside, usage_in } = body;
         let prompts = u32::try_from(beside.len()).unwrap_or(u32::MAX).saturating_add(1);
         let choices = request.choices.get().saturating_mul(prompts);
-        let writer = CompletionsWriter { choices, include_usage, stream: None };
+        let writer = CompletionsWriter { choices, usage_in, stream: None };
         Ok(Inbound { request, beside, writer: Box::new(writer), floor: None })
     }
 }
@@ -28,7 +28,7 @@ impl Surface for Completions {
 struct CompletionsWriter {
     /// Of all prompts together.
     choices: u32,
-    include_usage: bool,
+    usage_in: UsageIn,
     /// Once it is open.
     stream: Option<(CompletionStream, Head)>,
 }
@@ -41,12 +41,12 @@ impl Writer for CompletionsWriter {
     }
 
     fn open(&mut self, head: &Head, _: &mut Vec<u8>) {
-        self.stream = Some((CompletionStream::new(head, self.choices, self.include_usage), head.clone()));
+        self.stream = Some((CompletionStream::new(head, self.choices, self.usage_in), head.clone()));
     }
 
-    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    fn write(&mut self, event: &Event, so_far: &Usage, out: &mut Vec<u8>) {
         if let Some((stream, _)) = &mut self.stream {
-            stream.write(event, out);
+            stream.write(event, so_far, out);
         }
     }
 

@@ -3,7 +3,7 @@
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use weighbridge_backend::Event;
+use weighbridge_backend::{Event, Usage};
 
 use crate::respond::Refusal;
 use crate::surface::{Arriving, Bill, Head, Inbound, Surface, Writer};
@@ -89,7 +89,7 @@ impl Writer for MessagesWriter {
         self.stream = Some((MessagesStream::open(head, self.shows_thinking, out), head.clone()));
     }
 
-    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    fn write(&mut self, event: &Event, _: &Usage, out: &mut Vec<u8>) {
         if let Some((stream, _)) = &mut self.stream {
             stream.write(event, out);
         }

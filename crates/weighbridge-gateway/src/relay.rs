@@ -196,7 +196,7 @@ impl Open {
             self.times.waited(waited);
         }
         self.last_event = now;
-        self.writer.write(event, piece);
+        self.writer.write(event, &self.account.used(), piece);
     }
 
     /// Takes what is ready already. `Some` when the stream ended with it: with a failure, or well.

@@ -7,7 +7,7 @@ mod recall;
 use std::time::SystemTime;
 
 use serde_json::Value;
-use weighbridge_backend::{DataClass, Event};
+use weighbridge_backend::{DataClass, Event, Usage};
 use weighbridge_ledger::{Ledger, StoredResponse};
 
 pub(crate) use addresses::addresses;
@@ -104,7 +104,7 @@ impl Writer for ResponsesWriter {
         self.stream = Some(stream);
     }
 
-    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    fn write(&mut self, event: &Event, _: &Usage, out: &mut Vec<u8>) {
         if let Some(stream) = &mut self.stream {
             stream.write(event, out);
         }

@@ -70,8 +70,8 @@ pub(crate) trait Writer: Send {
     /// Begins a stream. It is known now who answers.
     fn open(&mut self, head: &Head, out: &mut Vec<u8>);
 
-    /// Appends what one event comes to: the path of every token.
-    fn write(&mut self, event: &Event, out: &mut Vec<u8>);
+    /// Appends what one event comes to: the path of every token. `so_far` was used by then.
+    fn write(&mut self, event: &Event, so_far: &Usage, out: &mut Vec<u8>);
 
     /// Ends a stream well.
     fn end(&mut self, bill: &Bill, out: &mut Vec<u8>);

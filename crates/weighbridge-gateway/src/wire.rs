@@ -36,6 +36,17 @@ pub(crate) use texts::{Detokenize, Tokenize, Tokenized, templated};
 use serde_json::{Value, json};
 use weighbridge_backend::Usage;
 
+/// Which chunks of a stream tell what was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UsageIn {
+    /// None of them.
+    None,
+    /// One of its own, the last; the others say that they do not.
+    Last,
+    /// That one, and each other what was used by then.
+    Every,
+}
+
 /// The `usage` object of an answer.
 fn usage_json(usage: &Usage) -> Value {
     json!({

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request};
 
-use super::WireError;
 use super::fields::{Fields, body_object};
+use super::{UsageIn, WireError};
 use constraint::constraint;
 use messages::messages;
 use parameters::{choices, effort, features, hints, max_output_tokens, sampling, stream_options, template};
@@ -24,8 +24,8 @@ use tools::{tool_choice, tools};
 pub(crate) struct ChatBody {
     /// As the seam knows it.
     pub(crate) request: Request,
-    /// Whether a stream ends with a chunk of usage.
-    pub(crate) include_usage: bool,
+    /// Which chunks of a stream tell the usage.
+    pub(crate) usage_in: UsageIn,
 }
 
 impl ChatBody {
@@ -51,12 +51,12 @@ impl ChatBody {
         };
         request.tool_choice = tool_choice(&fields, &request.tools, &mut asked)?;
         template(&fields, &mut request, &mut asked)?;
-        let include_usage = stream_options(&fields, request.stream)?;
+        let usage_in = stream_options(&fields, request.stream)?;
         features(&fields, &mut asked)?;
         hints(&fields, &mut asked)?;
         unknown(&fields, &mut asked);
         request.asked = asked;
-        Ok(Self { request, include_usage })
+        Ok(Self { request, usage_in })
     }
 }
 

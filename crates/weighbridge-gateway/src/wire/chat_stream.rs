@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use weighbridge_backend::{Event, FinishReason, Usage};
 
-use super::usage_json;
+use super::{UsageIn, usage_json};
 use crate::surface::Head;
 
 /// The end of a stream.
@@ -15,20 +15,20 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Writes the chunks of one answer.
 ///
-/// The last chunk carries a `weighbridge` object: with `include_usage` that is the chunk of usage, else
+/// The last chunk carries a `weighbridge` object: where the usage is wanted that is its chunk, else
 /// the finish chunk of the choice that ends last, which is therefore held back until the usage is known.
 pub(crate) struct ChatStream {
     /// `data: {"id":…,"object":…,"created":…,"model":…,"choices":[` — alike in all chunks.
     prefix: Vec<u8>,
-    /// What closes a chunk: with `include_usage` every one but the last says `"usage":null`.
-    suffix: &'static [u8],
-    include_usage: bool,
+    usage_in: UsageIn,
+    /// What was used by the event that is written.
+    so_far: Usage,
     started: Vec<bool>,
     held_finish: Option<(u32, FinishReason)>,
 }
 
 impl ChatStream {
-    pub(crate) fn new(head: &Head, choices: u32, include_usage: bool) -> Self {
+    pub(crate) fn new(head: &Head, choices: u32, usage_in: UsageIn) -> Self {
         let fields = json!({
             "id": format!("chatcmpl-{}", head.bare_id()), "object": "chat.completion.chunk", "created": head.created,
             "model": head.backend.as_str(), "service_tier": "default", "system_fingerprint": head.fingerprint,
@@ -37,15 +37,17 @@ impl ChatStream {
         let fields = fields.trim_end_matches('}');
         Self {
             prefix: format!("data: {fields},\"choices\":[").into_bytes(),
-            suffix: if include_usage { b"],\"usage\":null}\n\n" } else { b"]}\n\n" },
-            include_usage,
+            usage_in,
+            so_far: Usage::default(),
             started: vec![false; choices as usize],
             held_finish: None,
         }
     }
 
-    /// Appends the chunks of one event. An event of a choice that was not asked for is dropped.
-    pub(crate) fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    /// Appends the chunks of one event, by which so much was used. An event of a choice that was not asked for is
+    /// dropped.
+    pub(crate) fn write(&mut self, event: &Event, so_far: &Usage, out: &mut Vec<u8>) {
+        self.so_far = *so_far;
         match event {
             Event::Text { choice, text, logprobs } => {
                 self.delta(out, *choice, "content", text, logprobs.as_ref().map(|json| &*json.0));
@@ -81,7 +83,8 @@ impl ChatStream {
     /// Appends the last chunk and the end of the stream. `about` is the `weighbridge` object.
     pub(crate) fn end(&mut self, usage: &Usage, about: Value, out: &mut Vec<u8>) {
         let held = self.held_finish.take().map(finish);
-        if self.include_usage {
+        if self.usage_in != UsageIn::None {
+            self.so_far = *usage;
             if let Some(held) = held {
                 self.chunk(out, &held);
             }
@@ -105,7 +108,7 @@ impl ChatStream {
         serde_json::to_writer(&mut *out, text).expect("a string is JSON, and a vector takes all bytes");
         let logprobs = logprobs.unwrap_or("null");
         write_json(out, format_args!("}},\"logprobs\":{logprobs},\"finish_reason\":null}}"));
-        out.extend_from_slice(self.suffix);
+        self.close(out);
     }
 
     /// Writes the chunk that opens a choice, once; false for a choice that was not asked for.
@@ -118,10 +121,19 @@ impl ChatStream {
         true
     }
 
+    /// What closes a chunk.
+    fn close(&self, out: &mut Vec<u8>) {
+        match self.usage_in {
+            UsageIn::None => out.extend_from_slice(b"]}\n\n"),
+            UsageIn::Last => out.extend_from_slice(b"],\"usage\":null}\n\n"),
+            UsageIn::Every => write_json(out, format_args!("],\"usage\":{}}}\n\n", usage_json(&self.so_far))),
+        }
+    }
+
     fn chunk(&self, out: &mut Vec<u8>, choice: &Value) {
         out.extend_from_slice(&self.prefix);
         write_json(out, format_args!("{choice}"));
-        out.extend_from_slice(self.suffix);
+        self.close(out);
     }
 }
 
@@ -142,10 +154,12 @@ pub(crate) fn error_event(error: &Value) -> Bytes {
 mod tests {
     use super::*;
 
-    fn stream(include_usage: bool, choices: u32, events: &[Event]) -> Vec<Value> {
-        let mut stream = ChatStream::new(&Head::example(), choices, include_usage);
+    fn stream(usage_in: UsageIn, choices: u32, events: &[Event]) -> Vec<Value> {
+        let mut stream = ChatStream::new(&Head::example(), choices, usage_in);
         let mut out = Vec::new();
-        events.iter().for_each(|event| stream.write(event, &mut out));
+        for (tokens, event) in (1..).zip(events) {
+            stream.write(event, &Usage { completion_tokens: tokens, ..Usage::default() }, &mut out);
+        }
         stream.end(
             &Usage { prompt_tokens: 9, completion_tokens: 2, ..Usage::default() },
             json!({"backend": "demo"}),
@@ -167,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_stream_opens_speaks_and_finishes() {
-        let chunks = stream(false, 1, &[text(0, "\"Hi\"\n"), end(0)]);
+        let chunks = stream(UsageIn::None, 1, &[text(0, "\"Hi\"\n"), end(0)]);
         assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": "", "refusal": null}));
         assert_eq!(chunks[1]["choices"][0]["delta"]["content"], "\"Hi\"\n");
         assert_eq!(chunks[2]["choices"][0]["finish_reason"], "stop");
@@ -177,7 +191,7 @@ mod tests {
 
     #[test]
     fn usage_comes_in_a_chunk_of_its_own_when_asked_for() {
-        let chunks = stream(true, 1, &[text(0, "Hi"), end(0)]);
+        let chunks = stream(UsageIn::Last, 1, &[text(0, "Hi"), end(0)]);
         let last = chunks.last().expect("there are chunks");
         assert_eq!((&last["choices"], &last["usage"]["total_tokens"]), (&json!([]), &json!(11)));
         assert_eq!(last["weighbridge"]["backend"], "demo");
@@ -185,8 +199,17 @@ mod tests {
     }
 
     #[test]
+    fn usage_so_far_comes_in_every_chunk_when_asked_for() {
+        let chunks = stream(UsageIn::Every, 1, &[text(0, "Hi"), text(0, "!"), end(0)]);
+        let told: Vec<_> = chunks.iter().map(|chunk| &chunk["usage"]["completion_tokens"]).collect();
+        // The first event opens the choice with a chunk of its own; the end is held back until all is known.
+        assert_eq!(told, [1, 1, 2, 2, 2]);
+    }
+
+    #[test]
     fn choices_interleave_and_each_finishes() {
-        let chunks = stream(false, 2, &[text(1, "b"), text(0, "a"), end(1), text(0, "a"), end(0), text(2, "stray")]);
+        let chunks =
+            stream(UsageIn::None, 2, &[text(1, "b"), text(0, "a"), end(1), text(0, "a"), end(0), text(2, "stray")]);
         let finished: Vec<_> = chunks.iter().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null()).collect();
         assert_eq!(finished.len(), 2);
         assert!(finished[0].get("weighbridge").is_none() && finished[1].get("weighbridge").is_some());

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use weighbridge_backend::{Event, FinishReason, Json, Usage};
 
-use super::usage_json;
+use super::{UsageIn, usage_json};
 use crate::surface::Head;
 
 /// Log-probabilities in the form of completions, made of the form that chat has.
@@ -142,7 +142,9 @@ fn about(head: &Head) -> Value {
 /// last, which is held back until the usage is known.
 pub(crate) struct CompletionStream {
     about: Value,
-    include_usage: bool,
+    usage_in: UsageIn,
+    /// What was used by the event that is written.
+    so_far: Usage,
     /// Characters said, by choice.
     offsets: Vec<usize>,
     held: Option<Value>,
@@ -150,12 +152,15 @@ pub(crate) struct CompletionStream {
 
 impl CompletionStream {
     /// Begins a stream of so many choices.
-    pub(crate) fn new(head: &Head, choices: u32, include_usage: bool) -> Self {
-        Self { about: about(head), include_usage, offsets: vec![0; choices as usize], held: None }
+    pub(crate) fn new(head: &Head, choices: u32, usage_in: UsageIn) -> Self {
+        let (offsets, so_far) = (vec![0; choices as usize], Usage::default());
+        Self { about: about(head), usage_in, so_far, offsets, held: None }
     }
 
-    /// Appends the chunks of one event. An event of a choice that was not asked for is dropped.
-    pub(crate) fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+    /// Appends the chunks of one event, by which so much was used. An event of a choice that was not asked for is
+    /// dropped.
+    pub(crate) fn write(&mut self, event: &Event, so_far: &Usage, out: &mut Vec<u8>) {
+        self.so_far = *so_far;
         if let Some((index, text, logprobs)) = text_of(event) {
             let Some(offset) = self.offsets.get_mut(index as usize) else { return };
             let mut told = Logprobs::default();
@@ -178,7 +183,8 @@ impl CompletionStream {
     /// Appends the last chunk and the end of the stream. `weighbridge` is the object of that name.
     pub(crate) fn end(&mut self, usage: &Usage, weighbridge: &Value, out: &mut Vec<u8>) {
         let held = self.held.take().unwrap_or_else(|| json!([]));
-        if self.include_usage {
+        self.so_far = *usage;
+        if self.usage_in != UsageIn::None {
             self.chunk(held, None, out);
             self.chunk(json!([]), Some((Some(usage), weighbridge)), out);
         } else {
@@ -190,8 +196,9 @@ impl CompletionStream {
     fn chunk(&self, choices: Value, last: Option<(Option<&Usage>, &Value)>, out: &mut Vec<u8>) {
         let mut chunk = self.about.clone();
         chunk["choices"] = choices;
-        if self.include_usage {
-            chunk["usage"] = last.and_then(|(usage, _)| usage).map_or(Value::Null, usage_json);
+        let told = last.and_then(|(usage, _)| usage).or((self.usage_in == UsageIn::Every).then_some(&self.so_far));
+        if self.usage_in != UsageIn::None {
+            chunk["usage"] = told.map_or(Value::Null, usage_json);
         }
         if let Some((_, weighbridge)) = last {
             chunk["weighbridge"] = weighbridge.clone();
@@ -222,10 +229,10 @@ mod tests {
         answer.into_json(&Head::example(), &USAGE)
     }
 
-    fn chunks(choices: u32, include_usage: bool, events: &[Event]) -> Vec<Value> {
-        let mut stream = CompletionStream::new(&Head::example(), choices, include_usage);
+    fn chunks(choices: u32, usage_in: UsageIn, events: &[Event]) -> Vec<Value> {
+        let mut stream = CompletionStream::new(&Head::example(), choices, usage_in);
         let mut out = Vec::new();
-        events.iter().for_each(|event| stream.write(event, &mut out));
+        events.iter().for_each(|event| stream.write(event, &USAGE, &mut out));
         stream.end(&USAGE, &json!({"backend": "demo"}), &mut out);
         let text = String::from_utf8(out).expect("chunks are text");
         let mut chunks: Vec<&str> = text.split_terminator("\n\n").map(|event| &event["data: ".len()..]).collect();
@@ -258,20 +265,22 @@ mod tests {
             "top_logprobs": [null, {"a": -0.5, "b": -1.5}, {"a": -0.5}], "text_offset": [0, 1, 2],
         });
         assert_eq!(whole(1, &events)["choices"][0]["logprobs"], expected);
-        let chunks = chunks(1, false, &events);
+        let chunks = chunks(1, UsageIn::None, &events);
         assert_eq!(chunks[1]["choices"][0]["logprobs"]["text_offset"], json!([1, 2]));
     }
 
     #[test]
     fn a_stream_ends_with_what_it_cost() {
         let events = [text(0, "a", None), finish(0), text(1, "b", None), finish(1)];
-        let plain = chunks(2, false, &events);
+        let plain = chunks(2, UsageIn::None, &events);
         let ends: Vec<&Value> = plain.iter().filter(|chunk| !chunk["choices"][0]["finish_reason"].is_null()).collect();
         assert_eq!((ends.len(), &ends[1]["weighbridge"]["backend"]), (2, &json!("demo")));
         assert!(ends[0].get("weighbridge").is_none() && plain.iter().all(|chunk| chunk.get("usage").is_none()));
-        let counted = chunks(2, true, &events);
+        let counted = chunks(2, UsageIn::Last, &events);
         let (last, others) = counted.split_last().expect("there are chunks");
         assert_eq!((&last["choices"], &last["usage"]["completion_tokens"]), (&json!([]), &json!(2)));
         assert!(others.iter().all(|chunk| chunk["usage"].is_null() && chunk.get("usage").is_some()));
+        let always = chunks(2, UsageIn::Every, &events);
+        assert!(always.iter().all(|chunk| chunk["usage"]["completion_tokens"] == 2));
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use serde_json::Value;
 use weighbridge_backend::{Asked, BarePrompt, Capability, Completion, Dialect, Need, Original, Request};
 
-use super::WireError;
 use super::chat_body::constraint::constraint;
 use super::chat_body::parameters::{choices, drawing, stream_options};
 use super::chat_body::{hint, model, need};
 use super::fields::{Fields, body_object};
 use super::texts::token_ids;
+use super::{UsageIn, WireError};
 
 /// The most prompts of a body, and the most answers to all of them together.
 const MOST: usize = 128;
@@ -26,8 +26,8 @@ pub(crate) struct CompletionsBody {
     pub(crate) request: Request,
     /// Those of the other prompts.
     pub(crate) beside: Vec<Request>,
-    /// Whether a stream ends with a chunk of usage.
-    pub(crate) include_usage: bool,
+    /// Which chunks of a stream tell the usage.
+    pub(crate) usage_in: UsageIn,
 }
 
 impl CompletionsBody {
@@ -52,7 +52,7 @@ impl CompletionsBody {
             ..Request::new(id, model(&fields)?, Vec::new())
         };
         best_of(&fields, request.choices.get())?;
-        let include_usage = stream_options(&fields, request.stream)?;
+        let usage_in = stream_options(&fields, request.stream)?;
         fields.string("user")?;
         if fields.get("user").is_some() {
             asked.push(hint("user", Capability::User));
@@ -63,7 +63,7 @@ impl CompletionsBody {
         let bare = |prompt| Some(Completion { prompt, suffix: suffix.clone(), echo });
         request.completion = prompts.next().and_then(&bare);
         let beside = prompts.map(|prompt| Request { id: new_id(), completion: bare(prompt), ..request.clone() });
-        Ok(Self { beside: beside.collect(), request, include_usage })
+        Ok(Self { beside: beside.collect(), request, usage_in })
     }
 }
 

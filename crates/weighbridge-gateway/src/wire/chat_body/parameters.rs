@@ -7,6 +7,7 @@ use serde_json::Value;
 use weighbridge_backend::{Asked, Capability, Effort, Json, Request, Role, Sampling};
 
 use super::{Fields, WireError, hint, need};
+use crate::wire::UsageIn;
 
 const MAX_STOPS: usize = 16;
 const MAX_BIASES: usize = 1_024;
@@ -200,18 +201,24 @@ pub(in crate::wire) fn choices(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> R
     Ok(n)
 }
 
-/// Returns whether a chunk of usage is wanted.
-pub(in crate::wire) fn stream_options(fields: &Fields<'_>, stream: bool) -> Result<bool, WireError> {
-    let Some(options) = fields.object("stream_options")? else { return Ok(false) };
+/// Returns which chunks are to tell the usage: the last, or all of them as vLLM has it.
+pub(in crate::wire) fn stream_options(fields: &Fields<'_>, stream: bool) -> Result<UsageIn, WireError> {
+    let Some(options) = fields.object("stream_options")? else { return Ok(UsageIn::None) };
     if !stream {
         return Err(WireError::invalid("stream_options", "it is only allowed when 'stream' is true"));
     }
-    if let Some(key) = options.keys().find(|key| !["include_usage", "include_obfuscation"].contains(key)) {
+    let known = ["include_usage", "continuous_usage_stats", "include_obfuscation"];
+    if let Some(key) = options.keys().find(|key| !known.contains(key)) {
         let path = options.path(key);
         return Err(WireError::at(&path, "unknown_parameter", format!("Unknown parameter: '{path}'.")));
     }
     options.boolean("include_obfuscation")?;
-    Ok(options.boolean("include_usage")?.unwrap_or(false))
+    let continuous = options.boolean("continuous_usage_stats")?.unwrap_or(false);
+    Ok(match options.boolean("include_usage")?.unwrap_or(false) {
+        true if continuous => UsageIn::Every,
+        true => UsageIn::Last,
+        false => UsageIn::None,
+    })
 }
 
 /// Parameters that change the answer: a backend that cannot honour one is out.
