@@ -87,6 +87,12 @@ impl Meter {
         (at > 0).then(|| Duration::from_nanos(self.0.published.now().saturating_sub(at)))
     }
 
+    /// How long the oldest event that nobody has read has waited. `None` where all was read.
+    pub fn waits(&self) -> Option<Duration> {
+        let at = self.0.published.at.load(Ordering::Relaxed);
+        (at > 0).then(|| Duration::from_nanos(self.0.published.now().saturating_sub(at)))
+    }
+
     /// What was used so far.
     pub fn usage(&self) -> Usage {
         Usage {
@@ -127,7 +133,8 @@ mod tests {
         meter.publish();
         std::thread::sleep(Duration::from_millis(20));
         meter.publish();
+        assert!(meter.waits() >= Some(Duration::from_millis(20)));
         assert!(meter.read().is_some_and(|waited| waited >= Duration::from_millis(20)));
-        assert_eq!(meter.read(), None);
+        assert_eq!((meter.read(), meter.waits()), (None, None));
     }
 }

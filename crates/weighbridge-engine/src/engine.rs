@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use weighbridge_backend::{Failure, FailureKind};
 use weighbridge_models::{ComputeError, Decoder, LentPage, PageGroup, Tokenizer};
@@ -20,6 +21,11 @@ use crate::pages::WindowedCounts;
 use crate::sampler::Sampler;
 use crate::scheduler::{Scheduler, SequenceId, Work};
 use crate::sequence::{Means, Progress, Sequence};
+
+/// What a reader takes at least to come by.
+const READER_COMES: Duration = Duration::from_micros(50);
+/// And how long the loop waits for one at most.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A message to the loop.
 pub(crate) enum Message {
@@ -48,6 +54,8 @@ pub(crate) struct Engine {
     /// What the current step computes; kept for its memory.
     batch: Vec<Work>,
     next_id: u64,
+    /// What the step before took.
+    latest_step: Duration,
     /// What others may know of it.
     board: Arc<Board>,
     life: Arc<Life>,
@@ -76,6 +84,7 @@ impl Engine {
             lent_windowed: Vec::new(),
             batch: Vec::new(),
             next_id: 0,
+            latest_step: Duration::ZERO,
             board,
             life,
         }
@@ -128,11 +137,29 @@ impl Engine {
             }
             self.advance(works);
         }
+        let took = began.elapsed();
+        self.let_readers_in(&batch, took);
         self.batch = batch;
-        self.scheduler.took(began.elapsed());
+        self.latest_step = took;
+        self.scheduler.took(took);
         if self.sequences.is_empty() {
             // It sleeps from here on.
             self.board.post(&self.scheduler);
+        }
+    }
+
+    /// Lets those in who pass on what the step has published, before the next one takes every processor: where there are
+    /// as many threads as processors they would wait for one until the system takes it away. That is a 64th of the step
+    /// at most, and nothing where the next one is over soon; whoever has not read for longer is not waited for.
+    fn let_readers_in(&self, batch: &[Work], took: Duration) {
+        let patience = (took / 64).min(PATIENCE);
+        if patience < READER_COMES {
+            return;
+        }
+        for sequence in batch.iter().filter_map(|work| self.sequences.get(&work.id)) {
+            while sequence.reply().meter().waits().is_some_and(|waited| waited < patience) {
+                thread::yield_now();
+            }
         }
     }
 
@@ -219,7 +246,7 @@ impl Engine {
         }
         for (work, sequence) in asking.iter_mut().filter(|(work, _)| work.draws) {
             if let Some(matcher) = sequence.lend_matcher() {
-                self.masks.begin(work.id, matcher);
+                self.masks.begin(work.id, matcher, self.latest_step);
             }
         }
         let Self { decoder, scheduler, lent, lent_windowed, .. } = &*self;

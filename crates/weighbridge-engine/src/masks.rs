@@ -1,16 +1,21 @@
 //! Masks of constrained answers, computed beside the step that computes their logits.
 //!
 //! The loop leaves the matchers of a step to a thread of their own, computes the step, and takes them back with their
-//! masks. What the thread has not come to by then, for small models take less time for a step than a busy machine takes
-//! to wake a thread, the loop computes itself. The thread begins with the first constrained answer.
+//! masks. What the thread has not come to by then, for a busy machine takes its time to wake a thread, the loop computes
+//! itself; and all of them where steps are short, for waking one costs more than it spares then. The thread begins with
+//! the first that is left to it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use weighbridge_dialogue::{GrammarError, Mask, Matcher};
 
 use crate::scheduler::SequenceId;
+
+/// Steps that take less are over before a thread that is woken has done much, and it takes a processor from them.
+const SHORT_STEP: Duration = Duration::from_millis(2);
 
 /// The masks under way of one engine.
 #[derive(Debug, Default)]
@@ -18,8 +23,8 @@ pub(crate) struct Masks {
     helper: Option<Helper>,
     /// Left to the helper and not yet taken back.
     under_way: usize,
-    /// Computed where there is no helper.
-    done: Vec<(SequenceId, Masked)>,
+    /// Left to the loop.
+    own: Vec<Job>,
 }
 
 /// A matcher with the mask of its next token.
@@ -50,8 +55,12 @@ struct State {
 }
 
 impl Masks {
-    /// Begins the mask of a sequence.
-    pub(crate) fn begin(&mut self, id: SequenceId, matcher: Box<Matcher>) {
+    /// Begins the mask of a sequence, beside a step that takes about so long.
+    pub(crate) fn begin(&mut self, id: SequenceId, matcher: Box<Matcher>, step: Duration) {
+        if step < SHORT_STEP {
+            self.own.push((id, matcher));
+            return;
+        }
         if self.helper.is_none() {
             self.helper = Helper::start();
         }
@@ -61,13 +70,13 @@ impl Masks {
                 helper.queue.changed.notify_one();
                 self.under_way += 1;
             }
-            None => self.done.push(masked((id, matcher))),
+            None => self.own.push((id, matcher)),
         }
     }
 
     /// All that were begun, once they are there. One whose computation died with its thread is missing.
     pub(crate) fn finish(&mut self) -> HashMap<SequenceId, Masked> {
-        let mut masks: HashMap<_, _> = self.done.drain(..).collect();
+        let mut masks: HashMap<_, _> = self.own.drain(..).map(masked).collect();
         let Some(helper) = &self.helper else { return masks };
         while let Some(job) = helper.queue.take_last() {
             masks.extend([masked(job)]);
@@ -157,9 +166,9 @@ mod tests {
     fn each_sequence_gets_its_own_mask_whoever_computes_it() {
         let mut masks = Masks::default();
         let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
-        for _ in 0..20 {
+        for round in 0..20 {
             for (id, letter) in (0..).zip(letters) {
-                masks.begin(SequenceId(id), matcher(letter));
+                masks.begin(SequenceId(id), matcher(letter), SHORT_STEP * (round % 2));
             }
             let found = masks.finish();
             assert_eq!(found.len(), letters.len());
