@@ -68,7 +68,7 @@ impl ModelOptions {
             max_running: 128,
             max_waiting: 512,
             prefill_chunk: None,
-            prefill_time: Duration::from_millis(200),
+            prefill_time: Duration::from_millis(500),
             page_memory: None,
             prefix_reuse: PrefixReuse::default(),
             parse_special_tokens: false,

@@ -1,9 +1,9 @@
 //! How many tokens of prompts a step may hold, by what earlier steps took.
 //!
 //! A step that computes prompts beside running answers keeps these waiting for the next token. What prompts add to it is
-//! held to what the answers alone take, so that the time between two tokens about doubles; where more prompts wait than
-//! answers run, to as many times that, since more people wait for a first token than for a next one; and to a bound from
-//! the settings. Without answers to keep waiting a step may take longer, so that prompts get the whole machine, and yet
+//! held to what the answers alone take, so that the time between two tokens about doubles; where prompts crowd, to more of
+//! it, since more people wait for a first token than for a next one and a few tokens in a step cost twice as much each as
+//! a hundred; and to a bound from the settings. Without answers to keep waiting a step may take longer, so that prompts get the whole machine, and yet
 //! not so long that a request that arrives or goes is noticed late.
 
 use std::time::Duration;
@@ -15,6 +15,8 @@ const LATEST: f64 = 0.25;
 const LEAST: usize = 8;
 /// And while nothing is known.
 const FIRST: usize = 64;
+/// How many times what the answers take prompts may add, for each prompt beside the first and by the answers that run.
+const CROWD: f64 = 4.0;
 /// How long a step may be where nobody waits for its answers, or as long as beside them where that is more.
 const ALONE: Duration = Duration::from_millis(500);
 
@@ -82,8 +84,8 @@ impl Pace {
         let seconds = match self.answers {
             _ if answers == 0 => bound.max(ALONE).as_secs_f64(),
             Some(seconds) => {
-                let per_answer = (prompts as f64 / answers as f64).max(1.0);
-                (seconds * per_answer).min(bound.as_secs_f64())
+                let crowd = CROWD * prompts.saturating_sub(1) as f64 / answers as f64;
+                (seconds * crowd.max(1.0)).min(bound.as_secs_f64())
             }
             None => bound.as_secs_f64(),
         };
@@ -141,8 +143,9 @@ mod tests {
     #[test]
     fn prompts_add_no_more_than_their_share_and_the_bound() {
         assert_eq!(learnt(20, 1000).prompt_tokens(8, 1), 20, "as long as the answers");
-        assert_eq!(learnt(20, 1000).prompt_tokens(8, 8), 20);
-        assert_eq!(learnt(20, 1000).prompt_tokens(8, 24), 60, "three wait for each that is answered");
+        assert_eq!(learnt(20, 1000).prompt_tokens(1, 1), 20, "and no more than that for one of them");
+        assert_eq!(learnt(20, 1000).prompt_tokens(8, 3), 20, "few are no crowd");
+        assert_eq!(learnt(20, 1000).prompt_tokens(8, 7), 60, "a crowd, three times that");
         assert_eq!(learnt(200, 1000).prompt_tokens(8, 1), 100, "the bound");
         assert_eq!(learnt(20, 1000).prompt_tokens(0, 1), 500, "with nobody to keep waiting");
         assert_eq!(learnt(20, 100).prompt_tokens(0, 1), 512, "the most");
