@@ -7,8 +7,8 @@ use weighbridge_dialogue::{AnswerFormat, AnswerParser, Piece, ReasoningFormat, T
 /// the text.
 ///
 /// # Panics
-/// Where the pieces come to something else than the whole, or a call that counts as whole has arguments that are no
-/// object of JSON; these are findings.
+/// Where the pieces come to something else than the whole, a call that counts as whole has arguments that are no
+/// object of JSON, or one is broken though calls are told whole; these are findings.
 pub fn answer(bytes: &[u8]) {
     let [tools, reasoning, length, text @ ..] = bytes else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
@@ -17,16 +17,22 @@ pub fn answer(bytes: &[u8]) {
         reasoning: ReasoningFormat::ALL.get(usize::from(*reasoning)).copied(),
     };
     let characters: Vec<char> = text.chars().collect();
-    let pieces = characters.chunks(usize::from(*length).max(1)).map(|piece| piece.iter().collect());
-    let whole = read(format, [text.to_owned()]);
-    assert_eq!(read(format, pieces), whole, "pieces come to something else");
+    let streamed = || AnswerParser::new(format, ToolSchemas::default(), "seed");
+    for parser in [streamed(), streamed().telling_whole_calls()] {
+        let pieces = characters.chunks(usize::from(*length).max(1)).map(|piece| piece.iter().collect());
+        let whole = read(parser.clone(), [text.to_owned()]);
+        assert_eq!(read(parser, pieces), whole, "pieces come to something else");
+    }
+    let mut parser = streamed().telling_whole_calls();
+    parser.push(text);
+    parser.finish();
+    assert_eq!(parser.faults().broken, 0, "a call was told before it was whole");
 }
 
 /// Text, thoughts, and names and arguments of calls.
 type Read = (String, String, Vec<(String, String)>);
 
-fn read(format: AnswerFormat, pieces: impl IntoIterator<Item = String>) -> Read {
-    let mut parser = AnswerParser::new(format, ToolSchemas::default(), "seed");
+fn read(mut parser: AnswerParser, pieces: impl IntoIterator<Item = String>) -> Read {
     let mut all: Vec<Piece> = pieces.into_iter().flat_map(|piece| parser.push(&piece)).collect();
     all.extend(parser.finish());
     let (mut text, mut reasoning, mut calls) = (String::new(), String::new(), Vec::new());

@@ -38,7 +38,7 @@ impl AnswerFormat {
 /// either side of a call or a thought. Of calls, the name and the id come as soon as the arguments begin, then these as
 /// they are written, always the beginning of a JSON object. What is no call after all comes back as text, so that
 /// nothing is lost; a call that breaks after its name was told stays without an end, which no parser of JSON takes for
-/// whole. [`AnswerParser::faults`] counts both.
+/// whole, unless calls are told whole ([`AnswerParser::telling_whole_calls`]). [`AnswerParser::faults`] counts both.
 #[derive(Clone, Debug)]
 pub struct AnswerParser {
     machine: Machine,
@@ -72,6 +72,14 @@ impl AnswerParser {
         if let Machine::Tagged(tagged) = &mut self.machine {
             tagged.begin_thought();
         }
+        self
+    }
+
+    /// Tells calls only once they are whole, for a reader who sees nothing before the answer ends: one that breaks comes
+    /// back as text from its beginning on.
+    #[must_use]
+    pub fn telling_whole_calls(mut self) -> Self {
+        self.out.tell_whole_calls();
         self
     }
 

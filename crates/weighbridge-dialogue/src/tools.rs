@@ -6,7 +6,8 @@
 //!
 //! Where a call breaks before anything of it was told, it comes back as text. Where it breaks later, what was told of
 //! its arguments stays as it is, the beginning of an object without its end, which no parser of JSON takes for whole;
-//! the rest comes as text, and [`AnswerParser::faults`](crate::AnswerParser::faults) counts it.
+//! the rest comes as text, and [`AnswerParser::faults`](crate::AnswerParser::faults) counts it. For a reader of whole
+//! answers a call is told only when it has not broken, so that one which does is all text.
 
 mod forms;
 mod json;

@@ -66,6 +66,8 @@ impl Formats {
         };
         let parser = AnswerParser::new(reading.format, tools.clone(), seed).hiding(&reading.hidden);
         let parser = if thinks { parser.within_thought() } else { parser };
+        // Whoever reads a stream sees a call as it is written, and it cannot be unsaid; in a whole answer it can.
+        let parser = if request.stream { parser } else { parser.telling_whole_calls() };
         let detokenizer = tokenizer.stream_showing(Arc::clone(&reading.shown));
         // A space that it begins with is its own where it goes on from a text, or is held to one.
         let goes_on = request.continues || request.completion.is_some() || request.constraint.is_some();

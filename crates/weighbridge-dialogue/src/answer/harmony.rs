@@ -77,7 +77,7 @@ impl Harmony {
                 let raw = out.take_raw();
                 out.text(&shown(&raw));
             }
-            State::Arguments(_) => _ = out.abandon(),
+            State::Arguments(_) => break_off(out),
         }
     }
 
@@ -158,12 +158,12 @@ impl Harmony {
 
     fn name(&mut self, c: char, out: &mut Out) {
         let State::Name(name) = &self.state else { return };
-        out.hold(c.encode_utf8(&mut [0; 4]));
-        if c == '{' {
+        if c == '{' && self.held.is_empty() {
             out.begin(name, None);
             self.state = State::Arguments(Scan::default());
             return self.arguments(c, out);
         }
+        out.hold(c.encode_utf8(&mut [0; 4]));
         if self.held.is_empty() && c.is_whitespace() {
             return;
         }
@@ -190,6 +190,7 @@ impl Harmony {
 
     fn arguments(&mut self, c: char, out: &mut Out) {
         let State::Arguments(scan) = &mut self.state else { return };
+        out.hold(c.encode_utf8(&mut [0; 4]));
         let mut text = String::new();
         let scanned = scan.step(c, &mut text);
         out.arguments(&text);
@@ -200,12 +201,20 @@ impl Harmony {
                 self.state = State::Body(Body::None);
             }
             Scanned::Before | Scanned::Bad => {
-                out.abandon();
+                out.unhold();
+                break_off(out);
                 self.state = State::Body(Body::Text);
                 self.body(c, out);
             }
         }
     }
+}
+
+/// Ends a call whose arguments are not whole: what was read of it and not told is text.
+fn break_off(out: &mut Out) {
+    out.abandon();
+    let raw = out.take_raw();
+    out.text(&shown(&raw));
 }
 
 /// The word at the beginning.

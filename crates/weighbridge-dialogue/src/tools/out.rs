@@ -34,6 +34,8 @@ pub(crate) struct Out {
     pub(crate) schemas: ToolSchemas,
     /// Whether a name that no tool has is no call.
     pub(crate) only_known: bool,
+    /// Whether a call is told only once it is whole.
+    whole_only: bool,
     ids: IdStyle,
     seed: String,
     pieces: Vec<Piece>,
@@ -42,6 +44,8 @@ pub(crate) struct Out {
     whole: u32,
     /// Whether the arguments of the last call told go on.
     open: bool,
+    /// The call under way, where it is told only once it is whole.
+    waiting: Option<ToolCallDelta>,
     /// Ids that the model gave.
     given: Vec<String>,
     /// What was read of a call and is not told.
@@ -54,16 +58,23 @@ impl Out {
         Self {
             schemas,
             only_known,
+            whole_only: false,
             ids,
             seed: seed.into(),
             pieces: Vec::new(),
             told: 0,
             whole: 0,
             open: false,
+            waiting: None,
             given: Vec::new(),
             raw: String::new(),
             faults: Faults::default(),
         }
+    }
+
+    /// Tells each call only once it is whole: one that breaks is text from its beginning on.
+    pub(crate) fn tell_whole_calls(&mut self) {
+        self.whole_only = true;
     }
 
     pub(crate) fn take(&mut self) -> Vec<Piece> {
@@ -100,10 +111,10 @@ impl Out {
         }
     }
 
-    /// Takes a character that may belong to a call. Whether there is room for it.
+    /// Takes a character that may belong to a call. Whether there is room for it: arguments may be of any length.
     pub(crate) fn hold(&mut self, text: &str) -> bool {
         self.raw.push_str(text);
-        self.raw.len() <= MAX_HELD
+        self.waiting.is_some() || self.raw.len() <= MAX_HELD
     }
 
     /// Gives the last character back.
@@ -111,7 +122,7 @@ impl Out {
         self.raw.pop();
     }
 
-    /// What was read since the last piece that was told.
+    /// What was read since the last piece that was told; of a call that waits to be whole, all of it.
     pub(crate) fn take_raw(&mut self) -> String {
         std::mem::take(&mut self.raw)
     }
@@ -120,24 +131,24 @@ impl Out {
     pub(crate) fn begin(&mut self, name: &str, id: Option<&str>) {
         let index = self.told;
         let own = id.filter(|id| !self.given.iter().any(|given| given == id)).map(str::to_owned);
-        self.given.extend(own.clone());
         let id = Some(own.unwrap_or_else(|| self.id(index)));
-        self.pieces.push(Piece::Call(ToolCallDelta {
-            index,
-            id,
-            name: Some(name.into()),
-            arguments: String::new(),
-            custom: false,
-        }));
+        let call = ToolCallDelta { index, id, name: Some(name.into()), arguments: String::new(), custom: false };
         self.told += 1;
         self.open = true;
-        self.raw.clear();
+        if self.whole_only {
+            self.waiting = Some(call);
+        } else {
+            self.tell(call);
+        }
     }
 
     /// Tells more of the arguments of the call that began last.
     pub(crate) fn arguments(&mut self, text: &str) {
         if text.is_empty() {
             return;
+        }
+        if let Some(call) = &mut self.waiting {
+            return call.arguments.push_str(text);
         }
         let index = self.told.saturating_sub(1);
         match self.pieces.last_mut() {
@@ -155,6 +166,9 @@ impl Out {
 
     /// The arguments are complete, and valid.
     pub(crate) fn end(&mut self) {
+        if let Some(call) = self.waiting.take() {
+            self.tell(call);
+        }
         self.open = false;
         self.whole += 1;
         self.raw.clear();
@@ -163,8 +177,20 @@ impl Out {
     /// The call under way will not be completed. Whether there was one.
     pub(crate) fn abandon(&mut self) -> bool {
         let open = std::mem::take(&mut self.open);
-        self.faults.broken += u32::from(open);
+        if self.waiting.take().is_some() {
+            // Nobody was told of it, and the next call has its number.
+            self.told -= 1;
+            self.faults.malformed += 1;
+        } else {
+            self.faults.broken += u32::from(open);
+        }
         open
+    }
+
+    fn tell(&mut self, call: ToolCallDelta) {
+        self.given.extend(call.id.clone());
+        self.pieces.push(Piece::Call(call));
+        self.raw.clear();
     }
 
     /// What looked like a call was none.

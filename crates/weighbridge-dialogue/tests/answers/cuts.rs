@@ -80,6 +80,22 @@ proptest! {
     }
 
     #[test]
+    fn where_calls_are_told_whole_none_is_broken_and_good_answers_read_the_same(
+        (tools, reasoning, answer) in damaged(),
+        lengths in prop::collection::vec(1_usize..9, 1..5),
+    ) {
+        let parser = || parser(Some(tools), Some(reasoning));
+        let whole = read(parser().telling_whole_calls(), [answer.as_str()]);
+        prop_assert_eq!(&read(parser().telling_whole_calls(), cut(&answer, &lengths)), &whole);
+        check_arguments(&whole)?;
+        prop_assert_eq!(whole.faults.broken, 0);
+        let streamed = read(parser(), [answer.as_str()]);
+        if streamed.faults.broken == 0 {
+            prop_assert_eq!(streamed, whole);
+        }
+    }
+
+    #[test]
     fn text_without_a_marker_is_not_touched(
         format in prop::sample::select(ToolFormat::ALL),
         text in "[a-zA-Z .,ü\n]{0,20}",

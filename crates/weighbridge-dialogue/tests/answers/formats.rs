@@ -83,6 +83,30 @@ fn a_call_that_breaks_is_left_without_an_end() {
 }
 
 #[test]
+fn where_calls_are_told_whole_one_that_breaks_is_text_from_its_beginning_on() {
+    let check = |format: ToolFormat, answer: &str, text: &str, calls: &[(&str, &str)]| {
+        let read = read(parser(Some(format), None).telling_whole_calls(), [answer]);
+        let calls: Vec<_> = calls.iter().map(|&(name, arguments)| (name.to_owned(), arguments.to_owned())).collect();
+        let malformed = Faults { malformed: 1, broken: 0 };
+        assert_eq!((read.text.as_str(), &read.calls, read.faults), (text, &calls, malformed), "{format}: {answer}");
+    };
+    let begun = "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": [1, ";
+    let whole = "<tool_call>{\"name\": \"now\"}</tool_call>";
+    check(ToolFormat::Hermes, begun, begun, &[]);
+    check(ToolFormat::Hermes, &format!("{begun}oops {whole}"), &format!("{begun}oops"), &[NOW]);
+    check(ToolFormat::Hermes, &format!("{whole}\n{begun}"), begun, &[NOW]);
+    let qwen = "<tool_call>\n<function=search>\n<parameter=limit>\n3";
+    check(ToolFormat::QwenXml, qwen, qwen, &[]);
+    let python = "[now(), search(limit=3, query=f(x))]";
+    check(ToolFormat::Pythonic, python, ", search(limit=3, query=f(x))]", &[NOW]);
+    let kimi = "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>{\"a\": \\}<|tool_call_end|>";
+    let section = format!("<|tool_calls_section_begin|>{kimi}");
+    check(ToolFormat::Kimi, &section, &section, &[]);
+    let harmony = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{\"a\": \"\\u12z\"}<|call|>";
+    check(ToolFormat::Harmony, harmony, "commentary to=functions.f json{\"a\": \"\\u12z\"}", &[]);
+}
+
+#[test]
 fn lists_in_tags() {
     let apriel = "Well.\n<tool_calls>[{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Zürich\", \"unit\": \"celsius\"}, \"id\": \"abc\"}, {\"name\": \"now\", \"arguments\": {}}]</tool_calls>";
     check(ToolFormat::ToolCalls, apriel, "Well.", &[WEATHER, NOW]);

@@ -126,13 +126,37 @@ async fn an_answer_without_tools_keeps_what_looks_like_a_call() -> Result<(), Bo
     Ok(())
 }
 
+const BROKEN: &str = "<|START_ACTION|>[{\"tool_name\": \"now\", \"parameters\": {\"a\": oops}}]<|END_ACTION|>";
+
 #[tokio::test]
-async fn a_broken_call_is_none_to_wait_for() -> Result<(), Box<dyn Error>> {
+async fn a_call_that_breaks_in_a_stream_is_none_to_wait_for() -> Result<(), Box<dyn Error>> {
     let request = Request { tools: vec![now()], ..ask("What time is it?") };
-    let broken = "<|START_ACTION|>[{\"tool_name\": \"now\", \"parameters\": {\"a\": oops}}]<|END_ACTION|>";
-    let (events, _) = events("broken", request, broken).await?;
+    let (events, _) = events("broken", request, BROKEN).await?;
     assert!(matches!(&events[0], Event::ToolCall { delta, .. } if delta.arguments == "{\"a\": "), "{events:?}");
     assert_eq!(events[1..], [text("oops}}]"), finish(FinishReason::Stop)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_breaks_in_a_whole_answer_is_text_and_nothing_of_it_is_lost() -> Result<(), Box<dyn Error>> {
+    let request = || Request { tools: vec![now()], stream: false, ..ask("What time is it?") };
+    let (alone, _) = events("broken-whole", request(), BROKEN).await?;
+    let said = "[{\"tool_name\": \"now\", \"parameters\": {\"a\": oops}}]";
+    assert_eq!(alone, [text(said), finish(FinishReason::Stop)]);
+    // A good call beside it is one to wait for.
+    let (both, _) = events("broken-second", request(), &format!("{CALLS}{BROKEN}")).await?;
+    let [reasoning, Event::ToolCall { delta, .. }, rest, end] = &both[..] else { return Err(format!("{both:?}").into()) };
+    assert_eq!((reasoning, delta.arguments.as_str()), (&self::reasoning("Well."), "{\"a\": 1}"));
+    assert_eq!((rest, end), (&text(said), &finish(FinishReason::ToolCalls)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_that_a_whole_answer_ends_within_is_text() -> Result<(), Box<dyn Error>> {
+    let request = Request { tools: vec![now()], stream: false, ..ask("What time is it?") };
+    let cut = "<|START_ACTION|>[{\"tool_name\": \"now\", \"parameters\": {\"a\": 1";
+    let (events, _) = events("broken-cut", request, cut).await?;
+    assert_eq!(events, [text("[{\"tool_name\": \"now\", \"parameters\": {\"a\": 1"), finish(FinishReason::Stop)]);
     Ok(())
 }
 

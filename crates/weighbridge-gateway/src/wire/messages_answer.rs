@@ -15,6 +15,8 @@ pub(super) struct End {
     finish: Option<FinishReason>,
     matched: Option<String>,
     called: bool,
+    /// A call was sent whose arguments are no whole object.
+    broke: bool,
     refused: bool,
 }
 
@@ -32,6 +34,11 @@ impl End {
         }
     }
 
+    /// Takes note of a call whose arguments stay without an end: there is no result to wait for.
+    pub(super) fn note_broken_call(&mut self) {
+        self.broke = true;
+    }
+
     /// Anthropic's word for it.
     fn reason(&self) -> &'static str {
         match self.finish {
@@ -39,7 +46,7 @@ impl End {
             Some(FinishReason::Length) => "max_tokens",
             Some(FinishReason::ToolCalls) => "tool_use",
             // Some servers finish with stop where the answer calls a tool.
-            Some(FinishReason::Stop) | None if self.called => "tool_use",
+            Some(FinishReason::Stop) | None if self.called && !self.broke => "tool_use",
             Some(FinishReason::Stop) | None if self.refused => "refusal",
             Some(FinishReason::Stop) | None if self.matched.is_some() => "stop_sequence",
             Some(FinishReason::Stop) | None => "end_turn",

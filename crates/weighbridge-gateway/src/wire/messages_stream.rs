@@ -116,17 +116,19 @@ impl MessagesStream {
             return true;
         }
         let is_whole = match self.open {
-            Some(Kind::Call(_)) => {
-                // A whole object cannot grow any more.
-                self.arguments.trim_start().starts_with('{')
-                    && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
-            }
+            // A whole object cannot grow any more.
+            Some(Kind::Call(_)) => self.is_object(),
             _ => true,
         };
         if is_whole && self.waiting.is_empty() {
             self.close(out);
         }
         is_whole && self.open.is_none()
+    }
+
+    /// Whether the arguments of the call under way are a whole object.
+    fn is_object(&self) -> bool {
+        self.arguments.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
     }
 
     fn wait(&mut self, kind: Kind, id: Option<&str>, name: Option<&str>, text: &str) {
@@ -204,6 +206,9 @@ impl MessagesStream {
         event(out, "content_block_stop", &json!({"type": "content_block_stop", "index": index}));
         if let Kind::Call(call) = kind {
             self.closed.push(call);
+            if !self.arguments.trim().is_empty() && !self.is_object() {
+                self.end.note_broken_call();
+            }
         }
         self.index += 1;
         self.arguments.clear();

@@ -11,6 +11,7 @@ mod object;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use weighbridge_backend::{Event, FinishReason, Json, ToolCallDelta};
 
@@ -276,7 +277,20 @@ impl ResponseStream {
                 };
                 self.lines.event_at(out, kind, &place, &done);
             }
-            self.item_done(item, status_of(item == last), out);
+            let status = if self.is_whole(item) { status_of(item == last) } else { "incomplete" };
+            self.item_done(item, status, out);
+        }
+    }
+
+    /// Whether a call has all its arguments, as far as that can be seen. Of a text it cannot, and a backend that ends
+    /// with no word of calls waits for the result of none.
+    fn is_whole(&self, item: usize) -> bool {
+        match &self.items[item].content {
+            Content::Call { custom: true, .. } => self.finish == Some(FinishReason::ToolCalls),
+            Content::Call { arguments, .. } => {
+                arguments.trim().is_empty() || serde_json::from_str::<IgnoredAny>(arguments).is_ok()
+            }
+            _ => true,
         }
     }
 

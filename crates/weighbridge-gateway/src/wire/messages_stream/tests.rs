@@ -191,3 +191,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_call_that_breaks_is_none_to_wait_for() {
+    let reason = |arguments: &[&str], reason: FinishReason| {
+        let mut events = vec![begins(0, "")];
+        events.extend(arguments.iter().map(|arguments| goes_on(0, arguments)));
+        events.push(Event::Finish { choice: 0, reason, matched: None });
+        let lines = lines(&events);
+        lines[lines.len() - 2].1["delta"]["stop_reason"].clone()
+    };
+    assert_eq!(reason(&["{\"a\"", ": 1}"], FinishReason::Stop), "tool_use");
+    assert_eq!(reason(&[""], FinishReason::Stop), "tool_use");
+    assert_eq!(reason(&["{\"a\": "], FinishReason::Stop), "end_turn");
+    assert_eq!(reason(&["{\"a\": "], FinishReason::Length), "max_tokens");
+}

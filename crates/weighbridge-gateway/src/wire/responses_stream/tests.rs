@@ -178,6 +178,26 @@ fn a_custom_tool_takes_a_text() {
 }
 
 #[test]
+fn a_call_that_breaks_is_incomplete() {
+    let statuses = |calls: &[Event], reason: FinishReason| {
+        let events = stream(false, &[calls, &[finish(reason)]].concat());
+        let last = &events[events.len() - 1]["response"];
+        let items = last["output"].as_array().into_iter().flatten();
+        let statuses: Vec<String> =
+            items.map(|item| item["status"].as_str().unwrap_or_default().to_owned()).collect();
+        (statuses.join(" "), last["status"].as_str().unwrap_or_default().to_owned())
+    };
+    let broken = call(0, Some("call_1"), "{\"a\": ", false);
+    let good = call(1, Some("call_2"), "{}", false);
+    let told = |items: &str, response: &str| (items.to_owned(), response.to_owned());
+    let both = [broken, good.clone()];
+    assert_eq!(statuses(&both, FinishReason::Stop), told("incomplete completed", "completed"));
+    assert_eq!(statuses(&[good], FinishReason::Stop), told("completed", "completed"));
+    let custom = [call(0, Some("call_1"), "{\"input\": \"l", true)];
+    assert_eq!(statuses(&custom, FinishReason::Stop), told("incomplete", "completed"));
+}
+
+#[test]
 fn a_refusal_is_a_part_of_the_message() {
     let refusal = Event::Refusal { choice: 0, text: "No.".into() };
     let events = stream(false, &[text("Well."), refusal, finish(FinishReason::Stop)]);
