@@ -151,6 +151,36 @@ async fn a_parameter_that_no_backend_honours_is_named() {
 }
 
 #[tokio::test]
+async fn a_form_that_cannot_be_enforced_is_refused_by_the_name_that_it_was_sent_by() {
+    let program = Weighbridge::start(demo_model()).await;
+    let schema = json!({"not": {}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": schema}});
+    for (field, value, param) in [
+        ("guided_regex", json!("("), "guided_regex"),
+        ("guided_grammar", json!("start: ["), "guided_grammar"),
+        ("guided_json", schema.clone(), "guided_json"),
+        ("guided_choice", json!(["x", "y", "z"].map(|text| text.repeat(900_000))), "guided_choice"),
+        ("structured_outputs", json!({"regex": "("}), "structured_outputs.regex"),
+        ("structured_outputs", json!({"json": schema}), "structured_outputs.json"),
+        ("response_format", format, "response_format"),
+    ] {
+        check_field(&program, field, value, "invalid_request", param).await;
+    }
+    let post = async |path: &str, body: Value| {
+        let request = program.post(path).header("content-type", "application/json").body(body.to_string());
+        program.send(request).await.json()["error"].clone()
+    };
+    let format = json!({"type": "json_schema", "name": "n", "schema": schema});
+    let response = json!({"model": "demo", "input": "Hello", "text": {"format": format}});
+    assert_eq!(post("/v1/responses", response).await["param"], "text.format");
+    let mut message = ask("demo", "Hello");
+    (message["max_tokens"], message["output_config"]) = (8.into(), json!({"format": format}));
+    assert_eq!(post("/v1/messages", message).await["details"]["param"], "output_config.format");
+    let completion = json!({"model": "demo", "prompt": "Once", "guided_regex": "("});
+    assert_eq!(post("/v1/completions", completion).await["param"], "guided_regex");
+}
+
+#[tokio::test]
 async fn a_parameter_picks_the_backend_that_honours_it() {
     let upstream = Upstream::saying("{}").await;
     let config = format!("{}{}{}", demo_model(), provider("up", &upstream, ""), route(&["demo", "up/large"], ""));

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use weighbridge_backend::{Constraint, Failure, Request, TextForm, Tool, ToolChoice, ToolKind};
+use weighbridge_backend::{Capability, Constraint, Failure, Need, Request, TextForm, Tool, ToolChoice, ToolKind};
 use weighbridge_dialogue::{
     CallForm, Calls, Form, GrammarError, Grammars, Matcher, ReasoningFormat, Thinking, VocabularyToken,
 };
@@ -76,12 +76,21 @@ fn has_form(tool: &Tool) -> bool {
     matches!(tool.kind, ToolKind::Custom(TextForm::Lark(_) | TextForm::Regex(_)))
 }
 
-/// The parameter at fault where the form cannot be enforced.
-fn param(request: &Request) -> &'static str {
+/// The parameter at fault where the form cannot be enforced, by the name that the caller gave it.
+fn param(request: &Request) -> &str {
+    let forms = [Capability::ResponseFormat, Capability::StructuredOutputs].map(Need::Capability);
+    let named = || request.asked.iter().find(|asked| !asked.hint && forms.contains(&asked.need));
     match &request.constraint {
-        Some(Constraint::JsonObject | Constraint::JsonSchema(_)) => "response_format",
-        Some(Constraint::Regex(_) | Constraint::Lark(_) | Constraint::Choice(_)) => "structured_outputs",
         None => "tools",
+        Some(constraint) => named().map_or_else(|| usual_name(constraint), |asked| &asked.parameter),
+    }
+}
+
+/// What a form is called where a request does not say by which name it came.
+fn usual_name(constraint: &Constraint) -> &'static str {
+    match constraint {
+        Constraint::JsonObject | Constraint::JsonSchema(_) => "response_format",
+        Constraint::Regex(_) | Constraint::Lark(_) | Constraint::Choice(_) => "structured_outputs",
     }
 }
 

@@ -7,7 +7,8 @@ use std::num::NonZeroU32;
 use serde_json::{Value, json};
 use support::{Outcome, ask, demo, drawn, failure_of, options, read, read_one, tool};
 use weighbridge_backend::{
-    Backend, Capability, Constraint, FailureKind, FinishReason, Json, Request, TextForm, Tool, ToolChoice, ToolKind,
+    Asked, Backend, Capability, Constraint, FailureKind, FinishReason, Json, Need, Request, TextForm, Tool, ToolChoice,
+    ToolKind,
 };
 use weighbridge_engine::{LocalModel, ModelOptions};
 
@@ -123,6 +124,26 @@ async fn what_cannot_be_enforced_is_refused_before_anything_runs() -> Outcome {
         assert!(failure.message.contains(word), "{failure}");
     }
     assert_eq!(model.load().running + model.load().waiting, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_cannot_be_enforced_is_refused_by_the_name_that_the_caller_gave_it() -> Outcome {
+    let model = demo()?;
+    let asked_as = |name: &str, capability| Asked {
+        parameter: name.into(),
+        need: Need::Capability(capability),
+        hint: false,
+    };
+    for (name, capability, constraint) in [
+        ("guided_regex", Capability::StructuredOutputs, Some(Constraint::Regex("(".into()))),
+        ("guided_json", Capability::StructuredOutputs, schema(&json!({"not": {}}))),
+        ("text.format", Capability::ResponseFormat, schema(&json!({"not": {}}))),
+    ] {
+        let asked = vec![asked_as("seed", Capability::Seed), asked_as(name, capability)];
+        let failure = failure_of(&model, Request { constraint, asked, ..ask("Hello") }).await?;
+        assert_eq!(failure.param.as_deref(), Some(name), "{failure}");
+    }
     Ok(())
 }
 

@@ -113,15 +113,15 @@ pub(super) fn constraint(
         config.keys().filter(|key| !["effort", "format"].contains(key)).for_each(|key| hints.add(key));
     }
     let format = match config.map(|config| config.object("format")).transpose()?.flatten() {
-        Some(format) => Some(format),
-        None => fields.object("output_format")?,
+        Some(format) => Some(("output_config.format", format)),
+        None => fields.object("output_format")?.map(|format| ("output_format", format)),
     };
-    let Some(format) = format else { return Ok(None) };
+    let Some((name, format)) = format else { return Ok(None) };
     if format.required_string("type")? != "json_schema" {
         return Err(WireError::invalid(&format.path("type"), "expected json_schema"));
     }
     let constraint = schema_of(format.required("schema")?, &format.path("schema"))?;
-    asked.push(need(&format.path("type"), Capability::ResponseFormat));
+    asked.push(need(name, Capability::ResponseFormat));
     Ok(Some(constraint))
 }
 
