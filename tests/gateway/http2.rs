@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use harness::{Weighbridge, ask, client, demo_model};
 use reqwest::{Client, Version};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -94,6 +95,12 @@ async fn heads_beyond_their_bounds_get_a_431() {
         assert_eq!(status(60, 10).await, Some(200));
         assert_eq!(status(120, 10).await, Some(431));
     }
+    let request = knowing().post(format!("{}/v1/messages", program.url()));
+    let request = (0..120).fold(request, |request, i| request.header(format!("x-{i}"), "v"));
+    let reply = request.send().await.expect("it answers").text().await.expect("it arrives whole");
+    let reply: Value = serde_json::from_str(&reply).expect(&reply);
+    assert_eq!((&reply["type"], &reply["error"]["type"]), (&json!("error"), &json!("invalid_request_error")));
+    assert_eq!(reply["error"]["details"]["error_code"], "headers_too_large");
 }
 
 #[tokio::test]

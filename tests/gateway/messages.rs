@@ -2,6 +2,8 @@
 
 use harness::{Act, Reply, Upstream, Weighbridge, demo_model, goldens, provider, route};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const HELLO: &str = "Hello! How can I help you today?";
 
@@ -219,6 +221,36 @@ async fn every_mistake_has_anthropics_shape() {
     assert_error(&program.send(plain).await, 415, "invalid_request_error", "");
     let large = program.post("/v1/messages").header("content-type", "application/json");
     assert_error(&program.send(large.body(vec![b' '; 20 << 20])).await, 413, "request_too_large", "");
+}
+
+#[tokio::test]
+async fn what_is_turned_away_before_anybody_reads_it_has_anthropics_shape_too() {
+    let program = Weighbridge::start(format!("[server]\nbody_timeout_ms = 200\n{}", demo_model())).await;
+    for path in ["/v1/messages", "/v1/messages/count_tokens", "/v1/messages/nothing"] {
+        let foreign = program.post(path).header("host", "evil.example");
+        assert_error(&program.send(foreign).await, 403, "permission_error", "Host");
+        let named = program.post(path).header("x-request-id", "two words");
+        let reply = program.send(named).await;
+        assert_error(&reply, 400, "invalid_request_error", "x-request-id");
+        assert_eq!(reply.json()["error"]["details"]["error_code"], "invalid_header");
+    }
+    assert_error(&program.get("/v1/messages/count_tokens").await, 405, "invalid_request_error", "GET");
+    let escaped = harness::client().get(format!("{}/v1/models/%FF", program.url())).header("anthropic-version", "2023-06-01");
+    assert_error(&program.send(escaped).await, 404, "not_found_error", "%FF");
+    program.get("/v1/models/%FF").await.assert_error(404, "", "%FF");
+    let key = program.post("/v1/messages").header("idempotency-key", "two words");
+    assert_error(&program.send(key.body("{}")).await, 400, "invalid_request_error", "idempotency-key");
+    for coding in ["deflate", "gzip, br"] {
+        let packed = program.post("/v1/messages").header("content-type", "application/json");
+        let packed = packed.header("content-encoding", coding).body("{}");
+        assert_error(&program.send(packed).await, 415, "invalid_request_error", "gzip");
+    }
+    let mut slow = TcpStream::connect(program.url().trim_start_matches("http://")).await.expect("it listens");
+    let head = "POST /v1/messages HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.expect("it can be sent");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.expect("it is text");
+    assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"type\":\"timeout_error\""), "{answer}");
 }
 
 #[tokio::test]

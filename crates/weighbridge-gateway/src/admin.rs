@@ -7,13 +7,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use http::{HeaderMap, header};
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, ModelRefusal, ModelState, ModelStatus, Models, PoolStatus};
 
 use crate::admission::stopped;
 use crate::gateway::Core;
+use crate::pages::Name;
 use crate::respond::Refusal;
 
 /// `GET /admin/models`: every local model and the memory that they share.
@@ -25,7 +26,7 @@ pub(crate) async fn list(State(gateway): State<Arc<Core>>, headers: HeaderMap) -
 /// `GET /admin/models/{name}`.
 pub(crate) async fn one(
     State(gateway): State<Arc<Core>>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     gateway.admit_admin(&headers)?;
@@ -35,7 +36,7 @@ pub(crate) async fn one(
 /// `POST /admin/models/{name}/load`: answers once it is there.
 pub(crate) async fn load(
     State(gateway): State<Arc<Core>>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     gateway.admit_admin(&headers)?;
@@ -45,7 +46,7 @@ pub(crate) async fn load(
 /// `POST /admin/models/{name}/unload`: answers once its memory is free.
 pub(crate) async fn unload(
     State(gateway): State<Arc<Core>>,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
     gateway.admit_admin(&headers)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, Offer, Price};
@@ -14,6 +14,7 @@ use weighbridge_policy::CallerFacts;
 
 use crate::gateway::Core;
 use crate::messages;
+use crate::pages::Name;
 use crate::respond::Refusal;
 use crate::wire::{Page, model_page};
 
@@ -35,7 +36,7 @@ pub(crate) async fn list_models(State(gateway): State<Arc<Core>>, request: Reque
 }
 
 /// `GET /v1/models/{id}`.
-pub(crate) async fn one_model(State(gateway): State<Arc<Core>>, Path(id): Path<String>, request: Request) -> Response {
+pub(crate) async fn one_model(State(gateway): State<Arc<Core>>, Name(id): Name, request: Request) -> Response {
     let find = || {
         let caller = gateway.callers.identify(request.headers())?;
         if !gateway.names_for(caller.as_deref()).contains(&id) {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, Health};
@@ -82,6 +83,22 @@ const NOT_SERVED: [&str; 13] = [
     "/v1/messages/batches",
 ];
 
+/// The part of an address that is a name.
+pub(crate) struct Name(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Response;
+
+    /// An address whose escapes come to no text is none of ours.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        if let Ok(Path(name)) = Path::<String>::from_request_parts(parts, state).await {
+            return Ok(Self(name));
+        }
+        let refusal = Refusal::unknown_url(parts.method.as_str(), parts.uri.path());
+        Err(refuse_in_words_of(parts.uri.path(), &parts.headers, &refusal))
+    }
+}
+
 /// No such address.
 pub(crate) async fn unknown_url(request: Request) -> Response {
     let (method, path) = (request.method().as_str(), request.uri().path());
@@ -90,17 +107,22 @@ pub(crate) async fn unknown_url(request: Request) -> Response {
         Some(_) => Refusal::not_served(method, path),
         None => Refusal::unknown_url(method, path),
     };
-    in_words_of(request.uri().path(), request.headers(), &refusal)
+    in_words_of(&request, &refusal)
 }
 
 /// The address exists, the method does not.
 pub(crate) async fn wrong_method(request: Request) -> Response {
     let refusal = Refusal::method_not_allowed(request.method().as_str(), request.uri().path());
-    in_words_of(request.uri().path(), request.headers(), &refusal)
+    in_words_of(&request, &refusal)
 }
 
-/// An error in the words of the API that was asked by.
-pub(crate) fn in_words_of(path: &str, headers: &HeaderMap, refusal: &Refusal) -> Response {
+/// An error in the words of the API that was asked by, of a request that no handler has seen.
+pub(crate) fn in_words_of<B>(request: &http::Request<B>, refusal: &Refusal) -> Response {
+    refuse_in_words_of(request.uri().path(), request.headers(), refusal)
+}
+
+/// The same, by what is left of the request.
+pub(crate) fn refuse_in_words_of(path: &str, headers: &HeaderMap, refusal: &Refusal) -> Response {
     if messages::are_asked_by(path, headers) {
         return messages::refuse_at_once(refusal);
     }

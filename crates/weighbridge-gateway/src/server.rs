@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 use http::header;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::connections::{Connections, FromThisMachine};
 use crate::edges::{answer_repeats, bound_heads, compress, name_requests};
 use crate::gateway::Core;
 use crate::listener::Listener;
+use crate::pages::in_words_of;
 use crate::respond::Refusal;
 use crate::surface::Surface;
 use crate::tls::Tls;
@@ -149,7 +150,7 @@ async fn only_local_hosts(State(gateway): State<Arc<Core>>, request: Request, ne
     let over_network = request.extensions().get::<FromThisMachine>().is_none();
     if gateway.limits.local_host_only && over_network && !hosts(&request).all(is_local_host) {
         let message = "The gateway is open to this machine only, and the Host header names another one. Add [[callers]] to serve others.";
-        return Refusal::forbidden("host_not_allowed", message).into_response();
+        return in_words_of(&request, &Refusal::forbidden("host_not_allowed", message));
     }
     next.run(request).await
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use crate::gateway::Core;
+use crate::pages::in_words_of;
 use crate::respond::Refusal;
 
 /// The most headers of a request, which hyper holds requests of HTTP/1 to.
@@ -22,7 +23,7 @@ pub(crate) async fn bound_heads(State(gateway): State<Arc<Core>>, request: Reque
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + BETWEEN).sum();
     let most = gateway.limits.head_bytes;
     if headers.len() > MOST_HEADERS || bytes > most {
-        return Refusal::head_too_large(MOST_HEADERS, most).into_response();
+        return in_words_of(&request, &Refusal::head_too_large(MOST_HEADERS, most));
     }
     next.run(request).await
 }

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::{Frame, SizeHint};
 use tracing::{Instrument, Span, info_span};
 
+use crate::pages::in_words_of;
 use crate::respond::Refusal;
 
 /// OpenAI's header, and what Anthropic calls it.
@@ -24,7 +25,7 @@ const MOST_BYTES: usize = 128;
 /// Puts an id on every answer: the caller's, else the one that the answer has, else a new one.
 pub(crate) async fn name_requests(request: Request, next: Next) -> Response {
     match callers_id(request.headers()) {
-        Err(refusal) => name(refusal.into_response(), None),
+        Err(refusal) => name(in_words_of(&request, &refusal), None),
         Ok(None) => name(next.run(request).await, None),
         Ok(Some(id)) => {
             // Visible ASCII, as was looked at.

@@ -27,7 +27,7 @@ use crate::account::Account;
 use crate::admission::stopped;
 use crate::body::read_body;
 use crate::gateway::Core;
-use crate::pages::in_words_of;
+use crate::pages::refuse_in_words_of;
 use crate::respond::Refusal;
 
 /// The header, as the IETF's draft and most services spell it.
@@ -108,7 +108,7 @@ impl Core {
     fn turn_away(&self, parts: &Parts, caller: Option<&CallerFacts>, refusal: &Refusal) -> Response {
         let id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
         let name = caller.map(|caller| Arc::clone(&caller.name));
-        let mut response = in_words_of(parts.uri.path(), &parts.headers, refusal);
+        let mut response = refuse_in_words_of(parts.uri.path(), &parts.headers, refusal);
         Account::open(Arc::clone(&id), name, self.books.clone(), None).refuse(refusal, response.status().as_u16());
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(DECISION, id);
