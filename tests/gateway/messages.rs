@@ -235,7 +235,8 @@ async fn what_is_turned_away_before_anybody_reads_it_has_anthropics_shape_too() 
         assert_eq!(reply.json()["error"]["details"]["error_code"], "invalid_header");
     }
     assert_error(&program.get("/v1/messages/count_tokens").await, 405, "invalid_request_error", "GET");
-    let escaped = harness::client().get(format!("{}/v1/models/%FF", program.url())).header("anthropic-version", "2023-06-01");
+    let escaped =
+        harness::client().get(format!("{}/v1/models/%FF", program.url())).header("anthropic-version", "2023-06-01");
     assert_error(&program.send(escaped).await, 404, "not_found_error", "%FF");
     program.get("/v1/models/%FF").await.assert_error(404, "", "%FF");
     let key = program.post("/v1/messages").header("idempotency-key", "two words");

@@ -58,7 +58,7 @@ pub enum Outcome {
     Completed,
     /// It was refused before any attempt: wrong, not allowed, or no backend is eligible.
     Refused,
-    /// Every attempt failed, or the answer broke off.
+    /// Every attempt failed, the answer broke off, or a request failed that came as one with it.
     Failed,
     /// The client went away.
     Cancelled,

@@ -130,11 +130,8 @@ async fn what_cannot_be_enforced_is_refused_before_anything_runs() -> Outcome {
 #[tokio::test]
 async fn what_cannot_be_enforced_is_refused_by_the_name_that_the_caller_gave_it() -> Outcome {
     let model = demo()?;
-    let asked_as = |name: &str, capability| Asked {
-        parameter: name.into(),
-        need: Need::Capability(capability),
-        hint: false,
-    };
+    let asked_as =
+        |name: &str, capability| Asked { parameter: name.into(), need: Need::Capability(capability), hint: false };
     for (name, capability, constraint) in [
         ("guided_regex", Capability::StructuredOutputs, Some(Constraint::Regex("(".into()))),
         ("guided_json", Capability::StructuredOutputs, schema(&json!({"not": {}}))),

@@ -2,7 +2,9 @@
 //! the ledger, a count in the metrics and a line in the log. Dropping an open account says that the client
 //! went away: that is what dropping a request's future or body means.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod beside;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::info;
@@ -11,6 +13,8 @@ use weighbridge_backend::{
 };
 use weighbridge_ledger::Ledger;
 
+pub(crate) use self::beside::Beside;
+use self::beside::Dropped;
 use crate::admission::Admitted;
 use crate::metrics::SharedMetrics;
 use crate::respond::Refusal;
@@ -37,19 +41,6 @@ pub(crate) struct Account {
     books: Books,
     _admitted: Option<Admitted>,
     closed: bool,
-}
-
-/// What the requests use that came with one.
-#[derive(Clone, Default)]
-pub(crate) struct Beside(Arc<Mutex<Vec<(Meter, Price)>>>);
-
-impl Beside {
-    /// Adds an answer that has begun.
-    pub(crate) fn add(&self, account: &Account) {
-        if let Some(meter) = &account.meter {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((meter.clone(), account.price));
-        }
-    }
 }
 
 impl Account {
@@ -128,6 +119,11 @@ impl Account {
         self.close_attempt(Some(failure));
     }
 
+    /// The attempt under way broke off after it had begun; what it used counts.
+    pub(crate) fn attempt_broke(&mut self, failure: FailureKind) {
+        self.close_attempt(Some(failure));
+    }
+
     /// The first event came. Returns how long the attempt took to it.
     pub(crate) fn first_event(&mut self) -> Duration {
         self.receipt.time_to_first_token = Some(self.started.elapsed());
@@ -151,23 +147,32 @@ impl Account {
         Bill { usage, cost: self.price.of(&usage) }
     }
 
-    /// Where the requests that came with this one are counted.
+    /// What it shares with the requests that came with it.
     pub(crate) fn beside(&self) -> Beside {
         self.beside.clone()
+    }
+
+    /// The request came with another, which these belong to.
+    pub(crate) fn joins(&mut self, beside: Beside) {
+        self.beside = beside;
+    }
+
+    /// Its answer has begun, beside that of the first request.
+    pub(crate) fn counts_beside(&self) {
+        if let Some(meter) = &self.meter {
+            self.beside.add(meter.clone(), self.price);
+        }
+    }
+
+    /// It has failed, and with it those that came with it: their caller is told of this one.
+    pub(crate) fn fails_others(&self) {
+        self.beside.fail();
     }
 
     /// The same, of this request and of those that came with it: what the client is told.
     pub(crate) fn bill_of_all(&self) -> Bill {
         let mut bill = self.bill();
-        for (meter, price) in &*self.beside.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let usage = meter.usage();
-            bill.cost = bill.cost + price.of(&usage);
-            bill.usage.prompt_tokens += usage.prompt_tokens;
-            bill.usage.cached_tokens += usage.cached_tokens;
-            bill.usage.completion_tokens += usage.completion_tokens;
-            bill.usage.reasoning_tokens += usage.reasoning_tokens;
-            bill.usage.estimated |= usage.estimated;
-        }
+        self.beside.add_to(&mut bill);
         bill
     }
 
@@ -182,6 +187,12 @@ impl Account {
         self.close(Outcome::Completed, None);
     }
 
+    /// The answer is whole, and sent with those of the requests that came with it.
+    pub(crate) fn complete_with_others(mut self) {
+        self.receipt.status = 200;
+        self.wait_for_others(Outcome::Completed);
+    }
+
     /// It was refused before any attempt, every attempt failed, or the gateway was stopped during one: this
     /// error went out with this status, and nothing else.
     pub(crate) fn refuse(mut self, refusal: &Refusal, status: u16) {
@@ -192,13 +203,21 @@ impl Account {
             Some(_) => Outcome::Failed,
         };
         // Each attempt was closed when it failed.
-        self.close(outcome, self.receipt.attempts.last().and_then(|attempt| attempt.failure));
+        self.close(outcome, self.last_failure());
     }
 
     /// The answer broke off after the client had seen some of it.
     pub(crate) fn break_off(mut self, failure: FailureKind) {
-        let outcome = if failure == FailureKind::ShuttingDown { Outcome::Stopped } else { Outcome::Failed };
-        self.close(outcome, Some(failure));
+        let stopped = failure == FailureKind::ShuttingDown;
+        let outcome = if stopped { Outcome::Stopped } else { Outcome::Failed };
+        // What another request failed by is none of this one's attempt.
+        let own = (stopped || !self.beside.has_ended()).then_some(failure);
+        self.close(outcome, own);
+    }
+
+    /// By what the last attempt failed, where it did.
+    fn last_failure(&self) -> Option<FailureKind> {
+        self.receipt.attempts.last().and_then(|attempt| attempt.failure)
     }
 
     fn close_attempt(&mut self, failure: Option<FailureKind>) {
@@ -212,20 +231,51 @@ impl Account {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
+        self.fill(outcome, failure);
+        self.books.enter(&self.receipt);
+        for receipt in self.beside.end(outcome, self.receipt.status) {
+            self.books.enter(&receipt);
+        }
+    }
+
+    /// Closes it, but for what its caller got, which is known with the end of the others.
+    fn wait_for_others(&mut self, outcome: Outcome) {
+        self.closed = true;
+        self.fill(outcome, self.last_failure());
+        self.beside.wait(self.receipt.clone());
+    }
+
+    fn fill(&mut self, outcome: Outcome, failure: Option<FailureKind>) {
         self.close_attempt(failure);
         let Bill { usage, cost } = self.bill();
         let receipt = &mut self.receipt;
         (receipt.outcome, receipt.usage, receipt.cost, receipt.duration) =
             (outcome, usage, cost, self.started.elapsed());
-        log(receipt);
-        self.books.metrics.count(receipt);
-        self.books.ledger.record(receipt.clone());
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        self.close(Outcome::Cancelled, None);
+        if self.closed {
+            return;
+        }
+        match self.beside.dropped() {
+            Dropped::Cancelled => self.close(Outcome::Cancelled, self.last_failure()),
+            Dropped::Waits => self.wait_for_others(Outcome::Failed),
+            Dropped::Ended(outcome, status) => {
+                self.receipt.status = status;
+                self.close(outcome, self.last_failure());
+            }
+        }
+    }
+}
+
+impl Books {
+    /// Writes a receipt wherever one goes.
+    fn enter(&self, receipt: &Receipt) {
+        log(receipt);
+        self.metrics.count(receipt);
+        self.ledger.record(receipt.clone());
     }
 }
 

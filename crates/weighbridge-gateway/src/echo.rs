@@ -12,7 +12,7 @@ use weighbridge_backend::{
     Answer, Answering, Backend, BackendId, Capability, DataClass, Event, Failure, FailureKind, FinishReason, Health,
     Load, Meter, NanoUsd, Offer, Price, PromptCount, Request, Texts, Usage,
 };
-use weighbridge_ledger::Ledger;
+use weighbridge_ledger::{Ledger, ReceiptRow};
 use weighbridge_policy::{Match, Named, Prefer, Require, Route};
 
 use crate::callers::Callers;
@@ -136,6 +136,18 @@ impl Stage {
         let mut outcomes: Vec<String> = rows.into_iter().map(|row| row.outcome).collect();
         outcomes.sort();
         outcomes
+    }
+
+    /// Of each receipt the outcome, the status, and by what its last attempt failed.
+    pub(crate) fn ends(&self) -> Vec<String> {
+        let rows = self.ledger.recent(100).expect("memory can be read");
+        let failure = |row: &ReceiptRow| row.attempts.last().and_then(|attempt| attempt.failure.clone());
+        let end = |row: ReceiptRow| {
+            format!("{} {} {}", row.outcome, row.status, failure(&row).unwrap_or_else(|| "-".to_owned()))
+        };
+        let mut ends: Vec<String> = rows.into_iter().map(end).collect();
+        ends.sort();
+        ends
     }
 }
 

@@ -94,7 +94,7 @@ impl Core {
             return Err(refusal);
         }
         let Inbound { request, writer, .. } = inbound;
-        let companions = self.open_companions(beside, name)?;
+        let companions = self.open_companions(beside, name, account)?;
         Ok(Planned { request: Arc::new(request), writer, plan, companions })
     }
 
@@ -104,10 +104,12 @@ impl Core {
         &self,
         beside: Vec<(Request, Plan)>,
         caller: Option<Arc<str>>,
+        first: &Account,
     ) -> Result<Vec<Companion>, Refusal> {
         let places = beside.iter().map(|_| self.admission.enter()).collect::<Result<Vec<_>, _>>()?;
         let companion = |((request, plan), place): ((Request, Plan), _)| {
             let mut account = Account::open(Arc::clone(&request.id), caller.clone(), self.books.clone(), Some(place));
+            account.joins(first.beside());
             account.asked_for(&request.model, request.stream);
             account.routed(&plan.route, plan.class);
             Companion { request: Arc::new(request), plan, account }

@@ -1,6 +1,7 @@
 //! Several requests that came as one and are answered as one: the prompts of a text completion. Each has a plan, an
 //! account and a receipt of its own; all are asked at once, and their events come as one stream, in which the choices
-//! of each follow those of the one before. Where one fails, the others are cancelled.
+//! of each follow those of the one before. Where one fails, the others are broken off: their receipts say that they failed
+//! by no fault of their own attempts.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use weighbridge_backend::{Event, Events, Failure, NanoUsd, Request};
 use weighbridge_policy::Plan;
 
-use crate::account::{Account, Beside};
+use crate::account::Account;
 use crate::dispatch::Dispatched;
 use crate::gateway::Core;
 use crate::inference::Attempts;
@@ -36,14 +37,14 @@ pub(crate) fn attempts(
     if companions.is_empty() {
         return gateway.attempts(plan, request, account);
     }
-    let (choices, whole, beside) = (request.choices.get(), !request.stream, account.beside());
+    let (choices, whole) = (request.choices.get(), !request.stream);
     let estimates = companions.iter().filter_map(|companion| companion.plan.attempts.first());
     let expected: NanoUsd = estimates.map(|choice| choice.estimated_cost).sum();
     let first = gateway.attempts(plan, request, account);
     let events = (1..).zip(companions).map(|(place, companion)| {
         let Companion { request, plan, account } = companion;
         let attempts = gateway.attempts(plan, request, account);
-        companion_events(attempts, choices.saturating_mul(place), beside.clone())
+        companion_events(attempts, choices.saturating_mul(place), whole)
     });
     Box::pin(begin(first, events.collect(), whole, expected))
 }
@@ -65,11 +66,17 @@ async fn begin(
                     begun = Some((account, dispatched));
                     break;
                 }
-                Err(failure) => return (account, Err(failure)),
+                Err(failure) => {
+                    account.fails_others();
+                    return (account, Err(failure));
+                }
             },
             Some(event) = companions.next() => match event {
                 Ok(event) => early.push(event),
-                Err(failed) => return (failed.0, Err(failed.1)),
+                Err(failed) => {
+                    failed.0.fails_others();
+                    return (failed.0, Err(failed.1));
+                }
             },
             else => break,
         }
@@ -79,7 +86,9 @@ async fn begin(
     dispatched.choice.estimated_cost = dispatched.choice.estimated_cost + expected;
     let companions = companions.map(|event| {
         event.map_err(|failed| {
-            let (account, failure) = *failed;
+            let (mut account, failure) = *failed;
+            // The stream is open, whether this one had begun or not.
+            account.has_status(200);
             account.break_off(failure.kind);
             failure
         })
@@ -88,27 +97,39 @@ async fn begin(
     (account, Ok(dispatched))
 }
 
-fn companion_events(attempts: Attempts, shift: u32, beside: Beside) -> CompanionEvents {
+fn companion_events(attempts: Attempts, shift: u32, whole: bool) -> CompanionEvents {
     let events = stream::once(attempts).flat_map(move |(account, dispatched)| match dispatched {
         Err(failure) => stream::iter([Err(Box::new((account, failure)))]).boxed(),
         Ok(Dispatched { begun, rest, .. }) => {
-            beside.add(&account);
+            account.counts_beside();
             let events = stream::iter(begun).map(Ok).chain(rest);
-            kept_in(account, Box::pin(events)).map(move |event| event.map(|event| shifted(event, shift))).boxed()
+            kept_in(account, Box::pin(events), whole).map(move |event| event.map(|event| shifted(event, shift))).boxed()
         }
     });
     Box::pin(events)
 }
 
-/// Events, with the account that they are kept in, which closes when they end.
-fn kept_in(account: Account, events: Events) -> impl Stream<Item = Result<Event, Box<(Account, Failure)>>> + Send {
-    stream::unfold(Some((account, events)), |running| async move {
-        let (account, mut events) = running?;
+/// Events, with the account that they are kept in, which closes when they end; where the `whole` answer is wanted, with
+/// those of the others, for nobody has seen them.
+fn kept_in(
+    account: Account,
+    events: Events,
+    whole: bool,
+) -> impl Stream<Item = Result<Event, Box<(Account, Failure)>>> + Send {
+    stream::unfold(Some((account, events)), move |running| async move {
+        let (mut account, mut events) = running?;
         match events.next().await {
             Some(Ok(event)) => Some((Ok(event), Some((account, events)))),
-            Some(Err(failure)) => Some((Err(Box::new((account, failure))), None)),
+            Some(Err(failure)) => {
+                account.attempt_broke(failure.kind);
+                Some((Err(Box::new((account, failure))), None))
+            }
             None => {
-                account.complete();
+                if whole {
+                    account.complete_with_others();
+                } else {
+                    account.complete();
+                }
                 None
             }
         }

@@ -145,7 +145,9 @@ async fn a_call_that_breaks_in_a_whole_answer_is_text_and_nothing_of_it_is_lost(
     assert_eq!(alone, [text(said), finish(FinishReason::Stop)]);
     // A good call beside it is one to wait for.
     let (both, _) = events("broken-second", request(), &format!("{CALLS}{BROKEN}")).await?;
-    let [reasoning, Event::ToolCall { delta, .. }, rest, end] = &both[..] else { return Err(format!("{both:?}").into()) };
+    let [reasoning, Event::ToolCall { delta, .. }, rest, end] = &both[..] else {
+        return Err(format!("{both:?}").into());
+    };
     assert_eq!((reasoning, delta.arguments.as_str()), (&self::reasoning("Well."), "{\"a\": 1}"));
     assert_eq!((rest, end), (&text(said), &finish(FinishReason::ToolCalls)));
     Ok(())

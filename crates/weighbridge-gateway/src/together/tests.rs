@@ -63,27 +63,44 @@ async fn a_stream_has_the_choices_of_all() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_fails_the_others_are_cancelled() {
-    for stream in [false, true] {
+async fn where_one_fails_the_others_are_broken_off_and_their_receipts_say_so() {
+    for (prompts, stream, ends) in [
+        // Nobody saw the answer to the second, though it was whole.
+        (["hangs", "a", "fails"], false, ["failed 400 -", "failed 400 -", "failed 400 invalid_request"]),
+        (["fails", "hangs", "hangs"], false, ["failed 400 -", "failed 400 -", "failed 400 invalid_request"]),
+        (["fails", "hangs", "hangs"], true, ["failed 400 -", "failed 400 -", "failed 400 invalid_request"]),
+    ] {
         let stage = stage();
-        let response = stage.ask(json!({"prompt": ["hangs", "fails", "hangs"], "stream": stream})).await;
-        // A stream whose first prompt has begun is open by then: it ends with the error.
+        let response = stage.ask(json!({"prompt": prompts, "stream": stream})).await;
         let status = response.status().as_u16();
         let said = tokio::time::timeout(Duration::from_secs(60), text(response)).await.expect("it ends");
         assert!(said.contains("as the script says") && !said.contains("[DONE]"), "{status}: {said}");
         assert_eq!(stage.under_way.load(Ordering::SeqCst), 0, "nothing goes on");
-        assert_eq!(stage.outcomes().len(), 3);
-        assert!(stage.outcomes().contains(&"failed".to_owned()), "{:?}", stage.outcomes());
+        assert_eq!((status, stage.ends()), (400, ends.map(str::to_owned).to_vec()), "{prompts:?} {stream}");
     }
+    // A stream whose first prompt has begun is open by then: it ends with the error.
+    let stage = stage();
+    let response = stage.ask(json!({"prompt": ["hangs", "fails", "hangs"], "stream": true})).await;
+    let status = response.status().as_u16();
+    let said = tokio::time::timeout(Duration::from_secs(60), text(response)).await.expect("it ends");
+    assert!(said.contains("as the script says") && !said.contains("[DONE]"), "{status}: {said}");
+    let end = |failure: &str| format!("failed {status} {failure}");
+    assert_eq!(stage.ends(), [end("-"), end("-"), end("invalid_request")]);
 }
 
 #[tokio::test]
 async fn a_stream_that_breaks_off_says_so_whichever_prompt_broke() {
-    for prompts in [["breaks", "a"], ["a", "breaks"]] {
+    for prompts in [["breaks", "a"], ["a", "breaks"], ["hangs", "breaks"], ["breaks", "hangs"]] {
         let stage = stage();
-        let said = text(stage.ask(json!({"prompt": prompts, "stream": true})).await).await;
+        let response = stage.ask(json!({"prompt": prompts, "stream": true})).await;
+        let status = response.status().as_u16();
+        let said = text(response).await;
         assert!(said.contains("upstream_cut") && !said.contains("[DONE]"), "{said}");
-        assert!(stage.outcomes().contains(&"failed".to_owned()), "{:?}", stage.outcomes());
+        let (ends, broke) = (stage.ends(), format!("failed {status} cut"));
+        // The other had ended by then, or was broken off, by no failure of its own.
+        let other = ["completed 200 -".to_owned(), format!("failed {status} -")];
+        assert_eq!((ends.len(), ends.iter().filter(|end| **end == broke).count()), (2, 1), "{prompts:?}: {ends:?}");
+        assert!(ends.iter().any(|end| other.contains(end)), "{prompts:?}: {ends:?}");
     }
 }
 

@@ -183,8 +183,7 @@ fn a_call_that_breaks_is_incomplete() {
         let events = stream(false, &[calls, &[finish(reason)]].concat());
         let last = &events[events.len() - 1]["response"];
         let items = last["output"].as_array().into_iter().flatten();
-        let statuses: Vec<String> =
-            items.map(|item| item["status"].as_str().unwrap_or_default().to_owned()).collect();
+        let statuses: Vec<String> = items.map(|item| item["status"].as_str().unwrap_or_default().to_owned()).collect();
         (statuses.join(" "), last["status"].as_str().unwrap_or_default().to_owned())
     };
     let broken = call(0, Some("call_1"), "{\"a\": ", false);
