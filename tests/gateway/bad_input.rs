@@ -141,6 +141,7 @@ async fn a_parameter_that_no_backend_honours_is_named() {
         ("web_search_options", json!({}), "web_search_options"),
         ("service_tier", json!("flex"), "service_tier"),
         ("reasoning_effort", json!("low"), "reasoning_effort"),
+        ("store", json!(true), "store"),
     ] {
         check_field(&program, field, value, "unsupported_parameter", param).await;
     }
@@ -270,8 +271,33 @@ async fn an_unknown_address_and_a_wrong_method_are_told_apart() {
     let program = Weighbridge::start(demo_model()).await;
     program.get("/v1/nothing").await.assert_error(404, "", "Invalid URL (GET /v1/nothing)");
     program.send(program.post("/")).await.assert_error(404, "", "Invalid URL");
-    program.get("/v1/chat/completions").await.assert_error(405, "", "GET");
+    program.get("/v1/completions").await.assert_error(405, "", "GET");
     program.send(program.post("/health")).await.assert_error(405, "", "POST");
+}
+
+#[tokio::test]
+async fn chat_completions_are_not_kept_here_and_every_way_to_them_says_so() {
+    let upstream = Upstream::saying("kept there").await;
+    let config = format!("{}{}{}", demo_model(), provider("up", &upstream, ""), route(&["demo", "up/large"], ""));
+    let program = Weighbridge::start(config).await;
+    check_field(&program, "store", true.into(), "unsupported_parameter", "store").await;
+    let mut body = ask("auto", "Hello");
+    body["store"] = true.into();
+    program.post_chat(&body).await.assert_says("kept there", "up/large");
+    assert_eq!(upstream.received()[0].body["store"], true);
+    let url = format!("{}/v1/chat/completions", program.url());
+    for (method, path) in [
+        ("GET", ""),
+        ("GET", "?limit=2"),
+        ("GET", "/chatcmpl-1"),
+        ("POST", "/chatcmpl-1"),
+        ("DELETE", "/chatcmpl-1"),
+        ("GET", "/chatcmpl-1/messages"),
+    ] {
+        let request = harness::client().request(method.parse().expect("a method"), format!("{url}{path}"));
+        program.send(request).await.assert_error(404, "not_found", "No chat completions are kept here");
+    }
+    program.send(harness::client().put(&url)).await.assert_error(405, "", "PUT");
 }
 
 #[tokio::test]

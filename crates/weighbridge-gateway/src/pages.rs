@@ -6,14 +6,16 @@ use axum::Json;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, Health};
 
+use crate::chat::Chat;
 use crate::gateway::Core;
 use crate::messages;
 use crate::metrics::Now;
 use crate::respond::Refusal;
+use crate::surface::Surface;
 
 /// `GET /health`: the process is alive.
 pub(crate) async fn health() -> Json<Value> {
@@ -105,6 +107,7 @@ pub(crate) async fn unknown_url(request: Request) -> Response {
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     let refusal = match NOT_SERVED.into_iter().find(|prefix| below(prefix)) {
         Some(_) => Refusal::not_served(method, path),
+        None if below(Chat.path()) => Refusal::no_kept_completions(method, path),
         None => Refusal::unknown_url(method, path),
     };
     in_words_of(&request, &refusal)
@@ -112,7 +115,12 @@ pub(crate) async fn unknown_url(request: Request) -> Response {
 
 /// The address exists, the method does not.
 pub(crate) async fn wrong_method(request: Request) -> Response {
-    let refusal = Refusal::method_not_allowed(request.method().as_str(), request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let refusal = match path == Chat.path() && method == Method::GET {
+        // OpenAI lists there what it keeps.
+        true => Refusal::no_kept_completions(method.as_str(), path),
+        false => Refusal::method_not_allowed(method.as_str(), path),
+    };
     in_words_of(&request, &refusal)
 }
 

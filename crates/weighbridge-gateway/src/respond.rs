@@ -147,6 +147,15 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_found"), message)
     }
 
+    /// 404: an address of the chat completions that OpenAI keeps, and nobody here.
+    pub(crate) fn no_kept_completions(method: &str, path: &str) -> Self {
+        let path: String = path.chars().take(256).collect();
+        let message = format!(
+            "No chat completions are kept here, so that none can be had by {method} {path}: 'store' is handed to the provider that answers. Responses are kept; docs/responses.md says how."
+        );
+        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_found"), message)
+    }
+
     /// 404: no such address.
     pub(crate) fn unknown_url(method: &str, path: &str) -> Self {
         let path: String = path.chars().take(256).collect();
