@@ -74,6 +74,17 @@ pub(super) fn usage_json(usage: &Usage) -> Value {
     })
 }
 
+/// The `usage` object at the end of a stream, which leaves out what cannot have changed since its beginning.
+pub(super) fn final_usage_json(usage: &Usage) -> Value {
+    json!({
+        "input_tokens": usage.prompt_tokens.saturating_sub(usage.cached_tokens),
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": usage.cached_tokens,
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"thinking_tokens": usage.reasoning_tokens},
+    })
+}
+
 /// The message before anything is said.
 pub(super) fn empty_message(head: &Head) -> Value {
     json!({

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use weighbridge_backend::{Event, ToolCallDelta, Usage};
 
-use super::messages_answer::{End, OWN_SIGNATURE, call_id, empty_message, usage_json};
+use super::messages_answer::{End, OWN_SIGNATURE, call_id, empty_message, final_usage_json};
 use crate::surface::Head;
 
 /// Keeps a silent stream open, as Anthropic's own do.
@@ -76,7 +76,7 @@ impl MessagesStream {
     pub(crate) fn end(&mut self, usage: &Usage, about: &Value, out: &mut Vec<u8>) {
         self.close_all(out);
         let delta = json!({
-            "type": "message_delta", "delta": self.end.json(), "usage": usage_json(usage), "weighbridge": about,
+            "type": "message_delta", "delta": self.end.json(), "usage": final_usage_json(usage), "weighbridge": about,
         });
         event(out, "message_delta", &delta);
         event(out, "message_stop", &json!({"type": "message_stop"}));
