@@ -6,6 +6,9 @@ use weighbridge_backend::{BackendId, DataClass, NanoUsd};
 
 use crate::account::Account;
 
+/// The most hints that are named.
+const MOST_HINTS: usize = 24;
+
 /// Headers of an answer.
 pub(crate) struct Heading {
     fields: Vec<(HeaderName, String)>,
@@ -49,10 +52,14 @@ impl Heading {
         Self { fields: fields.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)).collect() }
     }
 
-    /// Names the hints that the backend could not use.
-    pub(crate) fn with_unused_hints(mut self, hints: &str) -> Self {
+    /// Names the hints that the backend could not use: a long conversation may have one in each of its messages, and
+    /// clients bound the headers that they take.
+    pub(crate) fn with_unused_hints(mut self, hints: &[String]) -> Self {
         if !hints.is_empty() {
-            self.fields.push((HeaderName::from_static("x-weighbridge-unused-hints"), hints.to_owned()));
+            let others = (hints.len() > MOST_HINTS).then_some("and others");
+            let named = hints.iter().take(MOST_HINTS).map(String::as_str).chain(others);
+            let named = named.collect::<Vec<_>>().join(", ");
+            self.fields.push((HeaderName::from_static("x-weighbridge-unused-hints"), named));
         }
         self
     }
@@ -67,5 +74,26 @@ impl Heading {
             }
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn unused_hints_are_named_up_to_a_bound() {
+        let header = |count: usize| {
+            let hints: Vec<String> = (0..count).map(|i| format!("messages[{i}].name")).collect();
+            let response = Heading::of_refused("r-1").with_unused_hints(&hints).put_on(Response::new(Body::empty()));
+            let header = response.headers().get("x-weighbridge-unused-hints");
+            header.map(|names| names.to_str().expect("it is text").to_owned())
+        };
+        assert_eq!(header(0), None);
+        assert_eq!(header(2).as_deref(), Some("messages[0].name, messages[1].name"));
+        let many = header(100_000).expect("there are hints");
+        assert!(many.len() < 1024 && many.ends_with("messages[23].name, and others"), "{many}");
     }
 }

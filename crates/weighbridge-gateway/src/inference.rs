@@ -181,8 +181,7 @@ async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acco
         Err(failure) => return refused(surface, account, &Refusal::from(&failure)),
     };
     let bill = account.bill_of_all();
-    let hints = dispatched.choice.unused_hints.join(", ");
-    let heading = Heading::of_account(&account, bill.cost).with_unused_hints(&hints);
+    let heading = Heading::of_account(&account, bill.cost).with_unused_hints(&dispatched.choice.unused_hints);
     let head = Head::new(&gateway, &request, &dispatched.choice, bill.usage);
     let body = writer.whole(&head, dispatched.begun, &bill);
     account.complete();
@@ -203,8 +202,8 @@ async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acc
         None => (heading, relay(relayed, Begun::Not(Waiting::new(attempts)))),
         Some((account, Err(failure))) => return refused(surface, account, &Refusal::from(&failure)),
         Some((account, Ok(dispatched))) => {
-            let hints = dispatched.choice.unused_hints.join(", ");
-            let heading = Heading::of_account(&account, dispatched.estimated_cost()).with_unused_hints(&hints);
+            let heading = Heading::of_account(&account, dispatched.estimated_cost())
+                .with_unused_hints(&dispatched.choice.unused_hints);
             (heading, relay(relayed, Begun::Now(Box::new((account, dispatched)))))
         }
     };
