@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use weighbridge_backend::{Asked, Capability, Dialect, Need, Original, Request};
 
+use super::error::clipped_name;
 use super::fields::{Fields, body_object};
 use super::{UsageIn, WireError};
 use constraint::constraint;
@@ -127,7 +128,12 @@ pub(super) fn hint(parameter: &str, capability: Capability) -> Asked {
 
 /// A field that we hand on as it is, to a backend that speaks OpenAI's dialect.
 fn passed_on(parameter: String) -> Asked {
-    Asked { parameter, need: Need::Dialect(Dialect::OpenAiChat), hint: false }
+    of_dialect(&parameter, Dialect::OpenAiChat)
+}
+
+/// A field that only a backend can be handed which speaks this dialect.
+pub(super) fn of_dialect(name: &str, dialect: Dialect) -> Asked {
+    Asked { parameter: clipped_name(name).into_owned(), need: Need::Dialect(dialect), hint: false }
 }
 
 pub(super) fn model(fields: &Fields<'_>) -> Result<String, WireError> {

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use weighbridge_backend::{Asked, BarePrompt, Capability, Completion, Dialect, Need, Original, Request};
+use weighbridge_backend::{Asked, BarePrompt, Capability, Completion, Dialect, Original, Request};
 
 use super::chat_body::constraint::constraint;
 use super::chat_body::parameters::{choices, drawing, stream_options};
-use super::chat_body::{hint, model, need};
+use super::chat_body::{hint, model, need, of_dialect};
 use super::fields::{Fields, body_object};
 use super::texts::token_ids;
 use super::{UsageIn, WireError};
@@ -103,8 +103,7 @@ pub(crate) const KNOWN: &[&str] = &[
 /// A field that we do not know can be handed on as it is, to a backend that speaks this dialect.
 fn unknown(fields: &Fields<'_>, asked: &mut Vec<Asked>) {
     let unknown = fields.keys().filter(|key| !KNOWN.contains(key));
-    let need = Need::Dialect(Dialect::OpenAiCompletions);
-    asked.extend(unknown.map(|key| Asked { parameter: key.to_owned(), need: need.clone(), hint: false }));
+    asked.extend(unknown.map(|key| of_dialect(key, Dialect::OpenAiCompletions)));
 }
 
 /// The prompts: a text, tokens, or several of either.

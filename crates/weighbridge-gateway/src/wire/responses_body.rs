@@ -12,10 +12,10 @@ mod tools;
 use std::sync::Arc;
 
 use serde_json::Value;
-use weighbridge_backend::{Asked, DataClass, Dialect, Message, Need, Original, Request, Role};
+use weighbridge_backend::{Asked, DataClass, Dialect, Message, Original, Request, Role};
 
 use super::WireError;
-use super::chat_body::{model, need};
+use super::chat_body::{model, need, of_dialect};
 use super::fields::Fields;
 use items::Turns;
 pub(crate) use memory::{Memory, Wanted};
@@ -81,7 +81,7 @@ impl ResponsesBody {
 
 /// A field that only a backend that speaks this dialect could be handed.
 fn passed_on(parameter: String) -> Asked {
-    Asked { parameter, need: Need::Dialect(Dialect::OpenAiResponses), hint: false }
+    of_dialect(&parameter, Dialect::OpenAiResponses)
 }
 
 #[cfg(test)]
