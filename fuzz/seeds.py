@@ -318,9 +318,89 @@ def answers():
         yield f"{name}-cut", bytes([number, 0, 1]) + answer[: len(answer) * 2 // 3].encode()
 
 
+# Bodies by the order of `Api::ALL`.
+USER = [{"role": "user", "content": "hi"}]
+CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+FUNCTION = {"name": "f", "description": "d", "strict": True, "parameters": {"type": "object", "properties": {"a": {"type": "integer"}}}}
+GRAMMAR = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: /a/"}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": {"type": "object"}}}
+CHAT = {
+    "plain": {"messages": USER},
+    "parts": {"messages": [{"role": "user", "name": "u", "content": [
+        {"type": "text", "text": "hi"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}},
+        {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}, {"type": "file", "file": {"file_id": "x"}}, {"type": "new"},
+    ]}]},
+    "calls": {"messages": [*USER, {"role": "assistant", "content": None, "refusal": "no", "reasoning_content": "hm", "annotations": [], "tool_calls": [CALL, {"id": "d", "type": "custom", "custom": {"name": "sh", "input": "ls"}}]}, {"role": "tool", "tool_call_id": "c", "content": "1"}]},
+    "tools": {"messages": USER, "tools": [{"type": "function", "function": FUNCTION}, {"type": "custom", "custom": {"name": "sh", "format": GRAMMAR}}], "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "f"}}]}}, "parallel_tool_calls": False},
+    "drawing": {"messages": USER, "temperature": 2, "top_p": 0.5, "top_k": 1, "min_p": 0, "seed": -9223372036854775808, "frequency_penalty": -2.0, "presence_penalty": 2, "stop": ["a", "b"], "max_tokens": 1, "max_completion_tokens": 1, "n": 128, "logit_bias": {"0": 100, "4294967295": -100}, "logprobs": True, "top_logprobs": 20, "repetition_penalty": 1.1, "min_tokens": 1, "ignore_eos": True},
+    "settings": {"messages": USER, "stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}, "reasoning_effort": "high", "verbosity": "low", "modalities": ["text", "audio"], "audio": {}, "store": True, "moderation": {}, "service_tier": "flex", "web_search_options": {}, "user": "u", "safety_identifier": "s", "metadata": {"a": "b"}, "prediction": {}, "prompt_cache_key": "k"},
+    "template": {"messages": [*USER, {"role": "assistant", "content": "so"}], "continue_final_message": True, "add_generation_prompt": False, "chat_template_kwargs": {"enable_thinking": True}},
+    "schema": {"messages": USER, "response_format": SCHEMA},
+    "guided": {"messages": USER, "structured_outputs": {"json_object": False, "choice": ["a", "b"]}},
+    "guided-twice": {"messages": USER, "guided_regex": "a", "guided_json": '{"type": "object"}'},
+    "unknown": {"messages": USER, "new": 1, "": 2, "n" * 3000: 3},
+    "unknown-in-schema": {"messages": USER, "structured_outputs": {"n" * 3000: 3}},
+    "nothing": {"messages": None},
+    "function-role": {"messages": [{"role": "function", "name": "f", "content": "x"}]},
+}  # fmt: skip
+COMPLETE = {
+    "text": {"prompt": "a"}, "tokens": {"prompt": [1, 2, 4294967295]}, "several": {"prompt": ["a", [1], "b"], "n": 2, "best_of": 2},
+    "all": {"prompt": "a", "suffix": "b", "echo": True, "logprobs": 5, "max_tokens": 0, "stream": True, "stream_options": {"include_usage": True}, "user": "u", "guided_choice": ["x"]},
+    "unknown": {"prompt": "a", "new": [1]}, "empty": {"prompt": []},
+}  # fmt: skip
+SAY = {
+    "plain": {"max_tokens": 1, "messages": USER},
+    "blocks": {"max_tokens": 1, "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}], "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}, {"type": "document", "title": "t", "source": {"type": "text", "media_type": "text/plain", "data": "d"}}]},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "weighbridge-unsigned"}, {"type": "redacted_thinking", "data": "x"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [{"type": "text", "text": "no"}, {"type": "image", "source": {"type": "url", "url": "https://x/y"}}]}]},
+    ]},
+    "prefill": {"max_tokens": 1, "messages": [*USER, {"role": "assistant", "content": "so"}]},
+    "settings": {"max_tokens": 4096, "messages": USER, "stop_sequences": ["a"], "temperature": 1, "top_p": 0, "top_k": 0, "stream": True, "tools": [{"name": "f", "input_schema": {"type": "object"}}], "tool_choice": {"type": "tool", "name": "f", "disable_parallel_tool_use": True}, "thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}, "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {}}}, "metadata": {}, "service_tier": "auto"},
+    "refused": {"max_tokens": 1, "messages": USER, "mcp_servers": [1], "container": "c"},
+    "unknown": {"max_tokens": 1, "messages": USER, **{f"new-{i}": i for i in range(30)}, "n" * 3000: 1},
+}  # fmt: skip
+RESPOND = {
+    "text": {"input": "hi"},
+    "items": {"instructions": "i", "input": [
+        {"role": "user", "content": "hi"}, {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": "https://x/y", "detail": "auto"}]},
+        {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "s"}], "content": [{"type": "reasoning_text", "text": "t"}], "encrypted_content": "x"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}, {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_text", "text": "1"}]},
+        {"type": "custom_tool_call", "call_id": "d", "name": "sh", "input": "ls"}, {"type": "custom_tool_call_output", "call_id": "d", "output": "x"},
+        {"type": "message", "role": "assistant", "id": "m", "status": "completed", "content": [{"type": "output_text", "text": "a", "annotations": []}, {"type": "refusal", "refusal": "no"}]},
+    ]},
+    "settings": {"input": "hi", "temperature": 0, "top_p": 1, "max_output_tokens": 1, "reasoning": {"effort": "low", "summary": "auto"}, "text": {"format": {"type": "json_schema", "name": "n", "schema": {}}, "verbosity": "low"}, "tools": [{"type": "function", **FUNCTION}, {"type": "custom", "name": "sh", "format": {"type": "grammar", "syntax": "regex", "definition": "a"}}], "tool_choice": {"type": "function", "name": "f"}, "parallel_tool_calls": False, "max_tool_calls": 1, "top_logprobs": 20, "include": ["message.output_text.logprobs", "reasoning.encrypted_content"], "store": False, "metadata": {"a": "b"}, "service_tier": "flex", "user": "u", "truncation": "disabled", "stream": True, "stream_options": {"include_obfuscation": True}},
+    "reference": {"input": [{"type": "item_reference", "id": "msg_" + "n" * 3000}]}, "goes-on": {"previous_response_id": "resp_1"},
+    "hosted-tool": {"input": "hi", "tools": [{"type": "web_search"}]}, "unknown": {"input": "hi", "n" * 3000: 1}, "prompt": {"prompt": {"id": "p"}}, "background": {"input": "hi", "background": True},
+}  # fmt: skip
+COUNT = {"text": {"prompt": "a", "add_special_tokens": True, "return_token_strs": True}, "chat": {"messages": USER, "add_special_tokens": False}, "unknown": {"prompt": "a", "n" * 3000: 1}}
+BODIES = [
+    ("chat", CHAT), ("completions", COMPLETE), ("messages", SAY), ("new-messages", SAY), ("count-tokens", SAY), ("responses", RESPOND),
+    ("tokenize", COUNT), ("detokenize", {"tokens": {"tokens": [0, 1, 4294967295]}, "negative": {"tokens": [-1]}}), ("template", {"chat": {"messages": USER, "tools": [{"type": "function", "function": FUNCTION}]}}),
+]  # fmt: skip
+BROKEN = {"empty": b"", "list": b"[1]", "half": b'{"model": "m", "messages": [', "deep": b'{"model": ' + b"[" * 2000, "not-utf8": b'{"model": "\xff"}', "half-a-pair": b'{"model": "\\ud800"}', "twice": b'{"model": "a", "model": 1e999}', "huge": b'{"model": "m", "n": 1e400, "seed": 99999999999999999999}'}
+
+
+def bodies():
+    for number, (api, kinds) in enumerate(BODIES):
+        for name, fields in kinds.items():
+            yield f"{api}-{name}", bytes([number]) + json.dumps({"model": "m", **fields}).encode()
+        for name, body in BROKEN.items():
+            if number == 0 or name in ("list", "huge"):
+                yield f"{api}-{name}", bytes([number]) + body
+    fields = [(0, key) for key in ("messages", "tools", "tool_choice", "response_format", "stop", "logit_bias", "metadata")]
+    fields += [(2, key) for key in ("messages", "system", "tools", "tool_choice", "thinking", "output_config")]
+    fields += [(5, key) for key in ("input", "tools", "tool_choice", "text", "reasoning", "include", "metadata")]
+    for number, key in fields:
+        good = {"model": "m", "max_tokens": 1, "messages": USER} if number < 5 else {"model": "m", "input": "hi"}
+        for name, value in (("wrong", 5), ("odd", [{"type": 5}, [], None]), ("bare", {})):
+            yield f"{BODIES[number][0]}-{name}-{key}", bytes([number]) + json.dumps({**good, key: value}).encode()
+
+
 def main():
     targets = {
         "answer": answers(),
+        "body": bodies(),
         "safetensors": folder_nasties(),
         "chat_template": ((name, source.encode()) for name, source in TEMPLATES.items()),
     }

@@ -18,6 +18,8 @@ mod dispatch;
 #[cfg(test)]
 mod echo;
 mod edges;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod heading;
 mod inference;

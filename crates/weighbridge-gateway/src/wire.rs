@@ -63,8 +63,7 @@ fn usage_json(usage: &Usage) -> Value {
     })
 }
 
-/// The fields that bodies are read for, for the description of the API.
-#[cfg(test)]
+/// The fields that bodies are read for: what the description of the API is held to, and a fuzzer.
 pub(crate) mod known {
     pub(crate) use super::chat_body::KNOWN as CHAT;
     pub(crate) use super::completions_body::KNOWN as COMPLETIONS;
