@@ -1,5 +1,7 @@
 //! A whole answer: events gathered into one `chat.completion` body.
 
+use std::collections::BTreeMap;
+
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use weighbridge_backend::{Event, FinishReason, Usage};
@@ -19,7 +21,8 @@ struct Choice {
     text: String,
     reasoning: String,
     refusal: String,
-    calls: Vec<Call>,
+    /// By their numbers, which some servers begin at 1 or leave gaps in.
+    calls: BTreeMap<u32, Call>,
     logprobs: Vec<Value>,
     finish: Option<FinishReason>,
 }
@@ -82,14 +85,7 @@ impl Choice {
             Event::Reasoning { text, .. } => self.reasoning.push_str(&text),
             Event::Refusal { text, .. } => self.refusal.push_str(&text),
             Event::ToolCall { delta, .. } => {
-                let index = delta.index as usize;
-                if index > self.calls.len() {
-                    return; // A call cannot begin before the one in front of it.
-                }
-                if index == self.calls.len() {
-                    self.calls.push(Call::default());
-                }
-                let call = &mut self.calls[index];
+                let call = self.calls.entry(delta.index).or_default();
                 call.id.push_str(delta.id.as_deref().unwrap_or_default());
                 call.name.push_str(delta.name.as_deref().unwrap_or_default());
                 call.arguments.push_str(&delta.arguments);
@@ -121,7 +117,7 @@ impl Choice {
                     json!({"id": call.id, "type": "function", "function": function})
                 }
             };
-            message.insert("tool_calls".into(), self.calls.into_iter().map(call).collect());
+            message.insert("tool_calls".into(), self.calls.into_values().map(call).collect());
         }
         let logprobs =
             if self.logprobs.is_empty() { Value::Null } else { json!({"content": self.logprobs, "refusal": null}) };
@@ -190,6 +186,18 @@ mod tests {
         assert_eq!(choice["message"]["content"], Value::Null);
         assert_eq!(choice["message"]["tool_calls"][0]["function"], json!({"name": "add", "arguments": "{\"a\":1}"}));
         assert_eq!(choice["finish_reason"], "tool_calls");
+    }
+
+    #[test]
+    fn no_call_is_lost_whatever_its_number() {
+        let call = |index: u32| {
+            let (id, name) = (Some(format!("call_{index}")), Some("add".to_owned()));
+            Event::ToolCall { choice: 0, delta: ToolCallDelta { index, id, name, ..ToolCallDelta::default() } }
+        };
+        let body = answer([call(3), call(1)]);
+        let calls = body["choices"][0]["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
+        let ids: Vec<&str> = calls.iter().filter_map(|call| call["id"].as_str()).collect();
+        assert_eq!(ids, ["call_1", "call_3"]);
     }
 
     #[test]
