@@ -226,6 +226,25 @@ async fn everything_that_chat_has_too_reaches_a_provider() {
 }
 
 #[tokio::test]
+async fn files_and_recordings_reach_a_provider_as_chats_do_and_a_local_model_refuses_them_by_name() {
+    let upstream = Upstream::saying("Heard.").await;
+    let config = format!("{}{}{}", demo_model(), provider("up", &upstream, ""), route(&["up/large", "demo"], ""));
+    let program = Weighbridge::start(config).await;
+    let file = json!({"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="});
+    let audio = json!({"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}});
+    let body = |model: &str, part: &Value| json!({"model": model, "input": [{"role": "user", "content": [part]}]});
+    for part in [&file, &audio] {
+        let reply = respond(&program, &body("auto", part)).await;
+        assert_eq!((reply.status, reply.header("x-weighbridge-backend")), (200, "up/large"), "{}", reply.body);
+        let refused = respond(&program, &body("demo", part)).await;
+        refused.assert_error(400, "unsupported_parameter", "input[0].content[0]");
+    }
+    let sent: Vec<Value> = upstream.received().iter().map(|received| received.body["messages"][0].clone()).collect();
+    let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="}});
+    assert_eq!(sent, [file, audio].map(|part| json!({"role": "user", "content": [part]})));
+}
+
+#[tokio::test]
 async fn a_provider_may_think_and_call_custom_tools() {
     let chunk = |delta: Value, finish: Value| json!({"id": "1", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]});
     let chunks = vec![

@@ -90,6 +90,7 @@ fn other_kind((index, part): (usize, &Part)) -> Option<(usize, &str)> {
     match part {
         Part::Text(_) => None,
         Part::Image { .. } => Some((index, "image_url")),
+        Part::Carried { kind, .. } => Some((index, kind)),
         Part::Other { kind } => Some((index, kind)),
     }
 }

@@ -1,6 +1,6 @@
 //! The conversation.
 
-use super::ToolCall;
+use super::{Json, ToolCall};
 
 /// One message of the conversation.
 #[derive(Clone, PartialEq)]
@@ -76,6 +76,14 @@ pub enum Part {
         /// How closely to look, in OpenAI's words: `low`, `high`, `auto`, …
         detail: Option<String>,
     },
+    /// A file or a recording, as the part that OpenAI chat completions have for it, whatever dialect it came in: for a
+    /// backend that speaks that one.
+    Carried {
+        /// The part's `type` there: `file`, `input_audio`.
+        kind: &'static str,
+        /// The part.
+        part: Json,
+    },
     /// Something that only a backend of the request's own dialect understands; `kind` is its `type`
     /// there (`input_audio`, `file`, …). It travels in [`Request::original`].
     Other {
@@ -89,7 +97,7 @@ impl Part {
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
-            Self::Image { .. } | Self::Other { .. } => None,
+            Self::Image { .. } | Self::Carried { .. } | Self::Other { .. } => None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Fields and ranges: OpenAI's public API description, responses.
 
 mod items;
+mod media;
 mod memory;
 pub(super) mod settings;
 mod stored;

@@ -128,6 +128,10 @@ fn wire_part(part: &Part, role: Role) -> Result<Value, Failure> {
             Ok(json!({"type": "image_url", "image_url": image}))
         }
         Part::Image { .. } => Err(unfit(&format!("a picture in a message of the role {}", role.as_str()))),
+        Part::Carried { part, .. } if role == Role::User => serde_json::from_str(&part.0).map_err(unwritable),
+        Part::Carried { kind, .. } => {
+            Err(unfit(&format!("a message part of type {kind} in a message of the role {}", role.as_str())))
+        }
         Part::Other { kind } => Err(unfit(&format!("a message part of type {kind}"))),
     }
 }

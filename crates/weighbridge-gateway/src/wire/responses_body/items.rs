@@ -6,7 +6,7 @@
 use serde_json::Value;
 use weighbridge_backend::{Asked, Capability, Message, Need, Part, Role, ToolCall};
 
-use super::{Fields, WireError, need, passed_on};
+use super::{Fields, WireError, media, need, passed_on};
 
 /// The items of OpenAI's own tools, which nobody here runs.
 const HOSTED: &[&str] = &[
@@ -195,19 +195,23 @@ impl<'a> Turns<'a> {
             let path = fields.path("prompt_cache_breakpoint");
             self.asked.push(Asked { hint: true, ..need(&path, Capability::PromptCache) });
         }
-        let capability = match fields.required_string("type")? {
-            "input_text" | "output_text" => return Ok(Part::Text(fields.required_string("text")?.to_owned())),
-            "refusal" => return Ok(Part::Text(fields.required_string("refusal")?.to_owned())),
-            "input_image" => return self.image(&fields, path),
-            "input_audio" => Some(Capability::AudioInput),
-            "input_file" => Some(Capability::FileInput),
-            _ => None,
-        };
-        self.asked.push(match capability {
-            Some(capability) => need(path, capability),
-            None => passed_on(path.to_owned()),
-        });
-        Ok(Part::Other { kind: fields.required_string("type")?.to_owned() })
+        match fields.required_string("type")? {
+            "input_text" | "output_text" => Ok(Part::Text(fields.required_string("text")?.to_owned())),
+            "refusal" => Ok(Part::Text(fields.required_string("refusal")?.to_owned())),
+            "input_image" => self.image(&fields, path),
+            "input_audio" => {
+                self.asked.push(need(path, Capability::AudioInput));
+                media::audio(&fields, self.asked)
+            }
+            "input_file" => {
+                self.asked.push(need(path, Capability::FileInput));
+                media::file(&fields, self.asked)
+            }
+            kind => {
+                self.asked.push(passed_on(path.to_owned()));
+                Ok(Part::Other { kind: kind.to_owned() })
+            }
+        }
     }
 
     fn image(&mut self, fields: &Fields<'_>, path: &str) -> Result<Part, WireError> {

@@ -64,6 +64,21 @@ fn every_fault_names_its_parameter_and_code() {
             "invalid_value",
             "input[0].content[0].file_id",
         ),
+        (
+            r#"{"model":"demo","input":[{"role":"user","content":[{"type":"input_file","file_url":"https://x.example/a"}]}]}"#,
+            "invalid_value",
+            "input[0].content[0].file_url",
+        ),
+        (
+            r#"{"model":"demo","input":[{"role":"user","content":[{"type":"input_file","filename":"a.pdf"}]}]}"#,
+            "missing_required_parameter",
+            "input[0].content[0].file_data",
+        ),
+        (
+            r#"{"model":"demo","input":[{"role":"user","content":[{"type":"input_audio","input_audio":{"data":"AA=="}}]}]}"#,
+            "missing_required_parameter",
+            "input[0].content[0].input_audio.format",
+        ),
     ] {
         check_error(body, code, param);
     }
@@ -166,7 +181,8 @@ fn images_files_and_audio_need_who_takes_them() {
     let request = request(&input(
         r#"[{"role":"user","content":[{"type":"input_text","text":"what?"},
         {"type":"input_image","image_url":"https://example.com/a.png","detail":"low"},
-        {"type":"input_file","file_data":"data:x"},{"type":"input_audio","input_audio":{"data":"","format":"wav"}}]}]"#,
+        {"type":"input_file","file_data":"data:x","filename":"a.pdf","detail":"auto"},
+        {"type":"input_audio","input_audio":{"data":"AA==","format":"wav"}}]}]"#,
     ));
     assert_eq!(
         request.asked,
@@ -177,6 +193,27 @@ fn images_files_and_audio_need_who_takes_them() {
         ]
     );
     assert!(matches!(&request.messages[0].parts[1], Part::Image { detail: Some(detail), .. } if detail == "low"));
+    let carried = |part: &Part| match part {
+        Part::Carried { kind, part } => Some((*kind, part.0.to_string())),
+        _ => None,
+    };
+    let file = json!({"type": "file", "file": {"file_data": "data:x", "filename": "a.pdf"}}).to_string();
+    let audio = json!({"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}).to_string();
+    let parts: Vec<_> = request.messages[0].parts[2..].iter().filter_map(carried).collect();
+    assert_eq!(parts, [("file", file), ("input_audio", audio)]);
+}
+
+#[test]
+fn what_chat_has_no_word_for_is_not_lost_with_a_file() {
+    let asked = request(&input(
+        r#"[{"role":"user","content":[{"type":"input_file","file_id":"f","detail":"low"},
+        {"type":"input_audio","input_audio":{"data":"AA==","format":"wav","speed":2}}]}]"#,
+    ))
+    .asked;
+    let asked: Vec<_> = asked.iter().map(|asked| asked.parameter.as_str()).collect();
+    let parts = ["input[0].content[0]", "input[0].content[1]"];
+    let further = ["input[0].content[0].detail", "input[0].content[1].input_audio.speed"];
+    assert_eq!(asked, [parts[0], further[0], parts[1], further[1]]);
 }
 
 #[test]

@@ -124,6 +124,17 @@ fn a_part_that_cannot_be_written_is_refused() {
     assert_eq!(failure.map(|failure| failure.kind), Some(FailureKind::InvalidRequest));
 }
 
+#[test]
+fn a_file_is_carried_to_where_chat_completions_take_one() -> Outcome {
+    let part = || Part::Carried { kind: "file", part: Json(r#"{"type":"file","file":{"file_id":"f"}}"#.into()) };
+    let said = |role| Request { messages: vec![Message::new(role, vec![part()])], ..typed() };
+    let written = |role| body(&ProviderOptions::new("p", "http://x"), "up", &said(role));
+    let sent: Value = serde_json::from_slice(&written(Role::User)?)?;
+    assert_eq!(sent["messages"][0]["content"], json!([{"type": "file", "file": {"file_id": "f"}}]));
+    assert_eq!(written(Role::Tool).err().map(|failure| failure.kind), Some(FailureKind::InvalidRequest));
+    Ok(())
+}
+
 fn check_original(text: &str, options: &ProviderOptions, expected: &str) -> Outcome {
     let request = Request { original: original(text), ..typed() };
     assert_eq!(String::from_utf8(body(options, "up", &request)?)?, expected);
