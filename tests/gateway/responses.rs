@@ -170,6 +170,47 @@ async fn what_cannot_be_honoured_is_refused_by_its_name() {
 }
 
 #[tokio::test]
+async fn a_conversation_that_is_too_long_loses_its_oldest_turns_and_says_how_many_messages() {
+    let program = Weighbridge::start(demo_model()).await;
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let long = "word ".repeat(150);
+    let turns = |from: usize| {
+        let turns = (from..6).flat_map(|n| [said("user", &format!("{n} {long}")), said("assistant", "Yes.")]);
+        let turns = std::iter::once(said("system", "Be brief.")).chain(turns);
+        turns.chain([said("user", "Hello")]).collect::<Value>()
+    };
+    let body = |from, truncation: &str| json!({"model": "demo", "temperature": 0, "max_output_tokens": 64,
+        "truncation": truncation, "metadata": {"job": "7"}, "input": turns(from)});
+    respond(&program, &body(0, "disabled")).await.assert_error(400, "context_length_exceeded", "");
+    let shortened = respond(&program, &body(0, "auto")).await;
+    assert_eq!(shortened.status, 200, "{}", shortened.body);
+    let left_out: usize = shortened.header("x-weighbridge-left-out-messages").parse().unwrap_or_default();
+    assert!(left_out > 0 && left_out < 12 && left_out.is_multiple_of(2), "{left_out}");
+    let response = shortened.json();
+    assert_eq!(response["truncation"], "auto");
+    assert_eq!(
+        response["metadata"],
+        json!({"job": "7", "weighbridge_left_out_messages": left_out.to_string()})
+    );
+    // The same as if its caller had left them out, and no less than that.
+    let by_hand = respond(&program, &body(left_out / 2, "auto")).await;
+    assert_eq!(by_hand.header("x-weighbridge-left-out-messages"), "");
+    assert_eq!(
+        (text(&by_hand.json()), &by_hand.json()["usage"]["input_tokens"]),
+        (text(&response), &response["usage"]["input_tokens"])
+    );
+    let one_more = respond(&program, &body(left_out / 2 - 1, "disabled")).await;
+    one_more.assert_error(400, "context_length_exceeded", "");
+    // What is too long in its last turn alone stays refused, and what came in is listed whole.
+    let mut alone = body(0, "auto");
+    alone["input"] = "word ".repeat(3000).into();
+    respond(&program, &alone).await.assert_error(400, "context_length_exceeded", "");
+    let id = response["id"].as_str().unwrap_or_default();
+    let listed = program.get(&format!("{PATH}/{id}/input_items?limit=100")).await.json();
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(14), "{listed}");
+}
+
+#[tokio::test]
 async fn a_hint_that_is_not_used_is_named_and_settings_are_said_back() {
     let program = Weighbridge::start(demo_model()).await;
     let mut body = ask("demo", "Hello");

@@ -216,7 +216,7 @@ class Responses(Served):
         for kind, code, settings in [
             (openai.BadRequestError, "decimal_above_max_value", {"temperature": 9}),
             (openai.BadRequestError, "unsupported_parameter", {"background": True}),
-            (openai.BadRequestError, "unsupported_value", {"truncation": "auto"}),
+            (openai.BadRequestError, "context_length_exceeded", {"max_output_tokens": 5000, "truncation": "auto"}),
             (openai.BadRequestError, "unknown_parameter", {"extra_body": {"brand_new": 1}}),
             (openai.NotFoundError, "model_not_found", {"model": "nothing"}),
             (openai.BadRequestError, "context_length_exceeded", {"max_output_tokens": 5000}),

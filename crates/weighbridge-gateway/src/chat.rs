@@ -18,7 +18,7 @@ impl Surface for Chat {
         let ChatBody { request, usage_in } = ChatBody::parse(arriving.id.clone(), arriving.body)?;
         let choices = request.choices.get();
         let writer = ChatWriter { choices, usage_in, stream: None };
-        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor: None })
+        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor: None, may_shorten: false })
     }
 }
 

@@ -21,7 +21,7 @@ impl Surface for Completions {
         let prompts = u32::try_from(beside.len()).unwrap_or(u32::MAX).saturating_add(1);
         let choices = request.choices.get().saturating_mul(prompts);
         let writer = CompletionsWriter { choices, usage_in, stream: None };
-        Ok(Inbound { request, beside, writer: Box::new(writer), floor: None })
+        Ok(Inbound { request, beside, writer: Box::new(writer), floor: None, may_shorten: false })
     }
 }
 

@@ -64,6 +64,14 @@ impl Heading {
         self
     }
 
+    /// Says how many of the oldest messages were left out.
+    pub(crate) fn with_left_out(mut self, messages: usize) -> Self {
+        if messages > 0 {
+            self.fields.push((HeaderName::from_static("x-weighbridge-left-out-messages"), messages.to_string()));
+        }
+        self
+    }
+
     pub(crate) fn put_on(self, mut response: Response) -> Response {
         for (name, value) in self.fields {
             // Names in the config are not bound to what a header may hold; what does not fit is escaped.

@@ -74,6 +74,8 @@ struct Planned {
     writer: Box<dyn Writer>,
     plan: Plan,
     companions: Vec<Companion>,
+    /// How many messages were left out.
+    left_out: usize,
 }
 
 impl Core {
@@ -88,14 +90,14 @@ impl Core {
         let body = read_body(&parts.headers, body, &self.limits).await?;
         let name = caller.as_ref().map(|caller| Arc::clone(&caller.name));
         let (inbound, prepared, beside) = self.read_and_plan(surface, parts.headers, caller, body, account).await?;
-        let Prepared { plan, refusal, .. } = prepared;
+        let Prepared { plan, refusal, left_out, .. } = prepared;
         account.routed(&plan.route, plan.class);
         if let Some(refusal) = refusal {
             return Err(refusal);
         }
         let Inbound { request, writer, .. } = inbound;
         let companions = self.open_companions(beside, name, account)?;
-        Ok(Planned { request: Arc::new(request), writer, plan, companions })
+        Ok(Planned { request: Arc::new(request), writer, plan, companions, left_out })
     }
 
     /// Opens an account for each request that came with the first one, once all are planned: what is refused as one
@@ -133,10 +135,7 @@ impl Core {
             let mut inbound =
                 surface.read(&Arriving { id, headers: &headers, body: &body, gateway: &gateway, caller })?;
             let arrival = Arrival { path: surface.path(), headers: &headers, caller, floor: inbound.floor };
-            let prepared = gateway.prepare(&arrival, &inbound.request);
-            if let Ok(prepared) = &prepared {
-                inbound.request.standing = prepared.standing.clone();
-            }
+            let prepared = gateway.prepare_inbound(&arrival, &mut inbound);
             let beside = std::mem::take(&mut inbound.beside);
             let planned = prepared.and_then(|first| Ok((first, gateway.prepare_beside(&arrival, beside)?)));
             Ok((inbound, planned))
@@ -148,10 +147,23 @@ impl Core {
         Ok((inbound, prepared, beside))
     }
 
+    /// Makes the plan of a request that was read, which has its standing and its length by then.
+    fn prepare_inbound(&self, arrival: &Arrival<'_>, inbound: &mut Inbound) -> Result<Prepared, Refusal> {
+        let prepared = match inbound.may_shorten {
+            true => self.prepare_shortened(arrival, &mut inbound.request)?,
+            false => self.prepare(arrival, &inbound.request)?,
+        };
+        inbound.request.standing = prepared.standing.clone();
+        if prepared.left_out > 0 {
+            inbound.writer.shortened(prepared.left_out);
+        }
+        Ok(prepared)
+    }
+
     /// Makes the plans of the requests that came with the first one. Where nobody may answer one, none is answered.
     fn prepare_beside(&self, arrival: &Arrival<'_>, beside: Vec<Request>) -> Result<Vec<(Request, Plan)>, Refusal> {
         let prepare = |mut request: Request| {
-            let Prepared { plan, standing, refusal } = self.prepare(arrival, &request)?;
+            let Prepared { plan, standing, refusal, .. } = self.prepare(arrival, &request)?;
             request.standing = standing;
             refusal.map_or(Ok((request, plan)), Err)
         };
@@ -173,7 +185,7 @@ impl Core {
 }
 
 async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
-    let Planned { request, writer, plan, companions } = planned;
+    let Planned { request, writer, plan, companions, left_out } = planned;
     let attempts = together::attempts(&gateway, plan, Arc::clone(&request), account, companions);
     let (account, dispatched) = attempts.await;
     let dispatched = match dispatched {
@@ -181,7 +193,8 @@ async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acco
         Err(failure) => return refused(surface, account, &Refusal::from(&failure)),
     };
     let bill = account.bill_of_all();
-    let heading = Heading::of_account(&account, bill.cost).with_unused_hints(&dispatched.choice.unused_hints);
+    let hints = &dispatched.choice.unused_hints;
+    let heading = Heading::of_account(&account, bill.cost).with_unused_hints(hints).with_left_out(left_out);
     let head = Head::new(&gateway, &request, &dispatched.choice, bill.usage);
     let body = writer.whole(&head, dispatched.begun, &bill);
     account.complete();
@@ -190,7 +203,7 @@ async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acco
 
 /// A stream. Its status waits for the first event, and for no longer than a stream may be silent.
 async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
-    let Planned { request, writer, plan, companions } = planned;
+    let Planned { request, writer, plan, companions, left_out } = planned;
     let heading = Heading::of_waiting(&request.id, &plan.route, plan.class.as_str());
     let mut attempts = together::attempts(&gateway, plan, Arc::clone(&request), account, companions);
     let dispatched = tokio::select! {
@@ -213,7 +226,7 @@ async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acc
         // Tells nginx not to gather the stream.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    heading.put_on((headers, Body::from_stream(body)).into_response())
+    heading.with_left_out(left_out).put_on((headers, Body::from_stream(body)).into_response())
 }
 
 fn refused(surface: &dyn Surface, account: Account, refusal: &Refusal) -> Response {

@@ -35,6 +35,7 @@ mod relay;
 mod respond;
 mod responses;
 mod server;
+mod shorten;
 mod standing;
 mod surface;
 mod texts;

@@ -29,7 +29,7 @@ impl Surface for Messages {
         let MessagesBody { request, shows_thinking } = read(arriving, Purpose::Answer)?;
         let id = arriving.id.to_string();
         let writer = MessagesWriter { id, shows_thinking, stream: None };
-        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor: None })
+        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor: None, may_shorten: false })
     }
 
     fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {

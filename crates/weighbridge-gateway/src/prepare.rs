@@ -33,6 +33,17 @@ pub(crate) struct Prepared {
     pub(crate) plan: Plan,
     pub(crate) standing: Standing,
     pub(crate) refusal: Option<Refusal>,
+    /// How many messages were left out for it.
+    pub(crate) left_out: usize,
+}
+
+impl Prepared {
+    /// Whether nobody may answer for the one reason that the prompt, with the answer asked for, is too long.
+    pub(crate) fn is_too_long(&self) -> bool {
+        let plan = &self.plan;
+        let otherwise = plan.refusal.is_some() || plan.parameter_nobody_honours().is_some();
+        plan.attempts.is_empty() && !otherwise && plan.context_too_small().is_some()
+    }
 }
 
 impl Core {
@@ -60,7 +71,7 @@ impl Core {
         let facts: Vec<_> = facts.collect();
         let plan = plan(route, &asking, &facts);
         let refusal = plan.attempts.is_empty().then(|| self.refuse(route, &plan, request, uncounted.as_ref()));
-        Ok(Prepared { plan, standing, refusal })
+        Ok(Prepared { plan, standing, refusal, left_out: 0 })
     }
 
     fn facts<'a>(

@@ -40,7 +40,8 @@ impl Surface for Responses {
             input: Value::from(body.input).to_string(),
         };
         let writer = Box::new(ResponsesWriter { echo: body.echo, keeper, stream: None });
-        Ok(Inbound { request: body.request, beside: Vec::new(), writer, floor: body.floor })
+        let ResponsesBody { request, floor, may_shorten, .. } = body;
+        Ok(Inbound { request, beside: Vec::new(), writer, floor, may_shorten })
     }
 
     /// It may look earlier responses up.
@@ -85,6 +86,10 @@ impl ResponsesWriter {
 }
 
 impl Writer for ResponsesWriter {
+    fn shortened(&mut self, messages: usize) {
+        self.echo.shortened(messages);
+    }
+
     fn whole(mut self: Box<Self>, head: &Head, events: Vec<Event>, bill: &Bill) -> Vec<u8> {
         let mut stream = self.begin(head);
         // The object is built from the same events; here nobody reads them on the way.

@@ -60,10 +60,17 @@ pub(crate) struct Inbound {
     pub(crate) writer: Box<dyn Writer>,
     /// The highest class of what it goes on from, which was kept here: a conversation never loses its class.
     pub(crate) floor: Option<DataClass>,
+    /// Whether its oldest turns may be left out where it fits nobody.
+    pub(crate) may_shorten: bool,
 }
 
 /// Writes one answer: either whole, or as server-sent events from `open` to `end` or `fail`.
 pub(crate) trait Writer: Send {
+    /// So many of the oldest messages were left out.
+    fn shortened(&mut self, messages: usize) {
+        _ = messages;
+    }
+
     /// The body of a whole answer, JSON.
     fn whole(self: Box<Self>, head: &Head, events: Vec<Event>, bill: &Bill) -> Vec<u8>;
 

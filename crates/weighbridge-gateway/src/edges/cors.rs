@@ -18,6 +18,7 @@ const EXPOSED: [HeaderName; 11] = [
     HeaderName::from_static("x-weighbridge-class"),
     HeaderName::from_static("x-weighbridge-cost-usd"),
     HeaderName::from_static("x-weighbridge-unused-hints"),
+    HeaderName::from_static("x-weighbridge-left-out-messages"),
 ];
 
 /// The addresses that pages may ask.

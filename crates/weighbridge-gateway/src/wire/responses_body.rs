@@ -39,6 +39,8 @@ pub(crate) struct ResponsesBody {
     pub(crate) store: Option<bool>,
     /// The highest class of what it goes on from.
     pub(crate) floor: Option<DataClass>,
+    /// Whether its oldest turns may be left out where it fits nobody.
+    pub(crate) may_shorten: bool,
 }
 
 impl ResponsesBody {
@@ -76,7 +78,8 @@ impl ResponsesBody {
         request.tool_choice = tools::tool_choice(&fields, &request.tools, &mut asked)?;
         let echo = settings::settings(&fields, &mut request, &mut asked)?;
         request.asked = asked;
-        Ok(Self { request, echo, input, store: fields.boolean("store")?, floor: memory.class })
+        let may_shorten = settings::may_shorten(&fields)?;
+        Ok(Self { request, echo, input, store: fields.boolean("store")?, floor: memory.class, may_shorten })
     }
 }
 

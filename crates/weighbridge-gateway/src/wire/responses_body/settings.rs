@@ -62,6 +62,18 @@ pub(crate) struct Echo {
     pub(crate) summary: bool,
 }
 
+/// The pair of `metadata` that tells how many messages were left out.
+const LEFT_OUT: &str = "weighbridge_left_out_messages";
+
+impl Echo {
+    /// Says that so many of the oldest messages were left out.
+    pub(crate) fn shortened(&mut self, messages: usize) {
+        if let Some(Value::Object(metadata)) = self.fields.get_mut("metadata") {
+            metadata.insert(LEFT_OUT.to_owned(), messages.to_string().into());
+        }
+    }
+}
+
 /// What OpenAI has and this gateway has not, by name.
 pub(super) fn refuse_what_is_not_offered(fields: &Fields<'_>) -> Result<(), WireError> {
     let refuse = |name: &str, instead: &str| {
@@ -79,13 +91,15 @@ pub(super) fn refuse_what_is_not_offered(fields: &Fields<'_>) -> Result<(), Wire
             "A response is made while its caller waits; send 'stream' to read it as it is made.",
         );
     }
+    Ok(())
+}
+
+/// Whether the oldest turns may be left out where the conversation fits nobody.
+pub(super) fn may_shorten(fields: &Fields<'_>) -> Result<bool, WireError> {
     match fields.string("truncation")? {
-        None | Some("disabled") => Ok(()),
-        Some("auto") => {
-            let message = "Unsupported value: 'truncation' is 'auto', and nothing of a conversation is left out here. Send 'disabled', and fewer items where they do not fit.";
-            Err(WireError::at("truncation", "unsupported_value", message.to_owned()))
-        }
-        Some(_) => Err(WireError::invalid("truncation", "expected disabled")),
+        None | Some("disabled") => Ok(false),
+        Some("auto") => Ok(true),
+        Some(_) => Err(WireError::invalid("truncation", "expected auto or disabled")),
     }
 }
 
@@ -272,7 +286,7 @@ fn echo(fields: &Fields<'_>) -> Map<String, Value> {
     echo.insert("tools".into(), or("tools", json!([])).as_array().into_iter().flatten().map(tool).collect());
     echo.insert("top_logprobs".into(), or("top_logprobs", 0.into()));
     echo.insert("top_p".into(), or("top_p", Value::Null));
-    echo.insert("truncation".into(), "disabled".into());
+    echo.insert("truncation".into(), or("truncation", "disabled".into()));
     echo.insert("user".into(), or("user", Value::Null));
     echo.insert("metadata".into(), or("metadata", json!({})));
     echo

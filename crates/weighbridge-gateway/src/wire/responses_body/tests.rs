@@ -98,7 +98,7 @@ fn every_fault_names_its_parameter_and_code() {
         (r#","conversation":"conv_1""#, "unsupported_parameter", "conversation"),
         (r#","prompt":{"id":"p"}"#, "unsupported_parameter", "prompt"),
         (r#","background":true"#, "unsupported_parameter", "background"),
-        (r#","truncation":"auto""#, "unsupported_value", "truncation"),
+        (r#","truncation":"some""#, "invalid_value", "truncation"),
         (r#","stream_options":{}"#, "invalid_value", "stream_options"),
         (r#","stream":true,"stream_options":{"x":1}"#, "unknown_parameter", "stream_options.x"),
         (r#","metadata":{"a":1}"#, "invalid_type", "metadata.a"),
