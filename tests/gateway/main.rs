@@ -23,6 +23,7 @@ mod pull;
 mod receipts;
 mod request_ids;
 mod responses;
+mod responses_background;
 mod responses_kept;
 mod streams;
 mod texts;

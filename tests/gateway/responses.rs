@@ -153,7 +153,6 @@ async fn what_cannot_be_honoured_is_refused_by_its_name() {
         ("input", json!("word ".repeat(3000)), "context_length_exceeded", "input"),
         ("temperature", json!(9), "decimal_above_max_value", "temperature"),
         ("tools", json!([{"type": "web_search"}]), "unsupported_value", "tools[0].type"),
-        ("background", json!(true), "unsupported_parameter", "background"),
         ("conversation", json!("conv_1"), "unsupported_parameter", "conversation"),
         ("seed", json!(1), "unknown_parameter", "seed"),
         ("service_tier", json!("flex"), "unsupported_parameter", "service_tier"),
@@ -173,14 +172,16 @@ async fn what_cannot_be_honoured_is_refused_by_its_name() {
 async fn a_conversation_that_is_too_long_loses_its_oldest_turns_and_says_how_many_messages() {
     let program = Weighbridge::start(demo_model()).await;
     let said = |role: &str, text: &str| json!({"role": role, "content": text});
-    let long = "word ".repeat(150);
+    let long = "word ".repeat(200);
     let turns = |from: usize| {
         let turns = (from..6).flat_map(|n| [said("user", &format!("{n} {long}")), said("assistant", "Yes.")]);
         let turns = std::iter::once(said("system", "Be brief.")).chain(turns);
         turns.chain([said("user", "Hello")]).collect::<Value>()
     };
-    let body = |from, truncation: &str| json!({"model": "demo", "temperature": 0, "max_output_tokens": 64,
-        "truncation": truncation, "metadata": {"job": "7"}, "input": turns(from)});
+    let body = |from, truncation: &str| {
+        json!({"model": "demo", "temperature": 0, "max_output_tokens": 64,
+        "truncation": truncation, "metadata": {"job": "7"}, "input": turns(from)})
+    };
     respond(&program, &body(0, "disabled")).await.assert_error(400, "context_length_exceeded", "");
     let shortened = respond(&program, &body(0, "auto")).await;
     assert_eq!(shortened.status, 200, "{}", shortened.body);
@@ -188,10 +189,7 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_turns_and_says_how_man
     assert!(left_out > 0 && left_out < 12 && left_out.is_multiple_of(2), "{left_out}");
     let response = shortened.json();
     assert_eq!(response["truncation"], "auto");
-    assert_eq!(
-        response["metadata"],
-        json!({"job": "7", "weighbridge_left_out_messages": left_out.to_string()})
-    );
+    assert_eq!(response["metadata"], json!({"job": "7", "weighbridge_left_out_messages": left_out.to_string()}));
     // The same as if its caller had left them out, and no less than that.
     let by_hand = respond(&program, &body(left_out / 2, "auto")).await;
     assert_eq!(by_hand.header("x-weighbridge-left-out-messages"), "");

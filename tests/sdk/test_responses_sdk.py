@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 import threading
+import time
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -34,6 +35,7 @@ class Upstream(BaseHTTPRequestHandler):
         "json": [{"content": '{"name": "Anna", '}, {"content": '"age": 31}'}],
         "think": [{"reasoning_content": "h"}, {"reasoning_content": "m"}, {"content": "Yes"}],
         "refuse": [{"refusal": "I cannot "}, {"refusal": "do that."}],
+        "slow": [{"content": "one"}, {"content": " two"}, {"content": " three"}],
         "custom": [
             {"tool_calls": [{"index": 0, "id": "call_1", "type": "custom", "custom": {"name": "sh", "input": ""}}]},
             {"tool_calls": [{"index": 0, "custom": {"input": "ls"}}]},
@@ -51,7 +53,12 @@ class Upstream(BaseHTTPRequestHandler):
             if "content" in delta and body.get("logprobs"):
                 choice["logprobs"] = {"content": [{**self.TOKEN, "top_logprobs": [self.TOKEN]}], "refusal": None}
             chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
-            self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            if question == "slow":
+                time.sleep(0.3)
+            try:
+                self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
+            except OSError:
+                return  # It was cancelled.
         self.wfile.write(b"data: [DONE]\n\n")
 
     def log_message(self, *arguments):
@@ -206,6 +213,58 @@ class Responses(Served):
         with self.client.responses.stream(model="up/m", input="json", text_format=Person) as stream:
             self.assertEqual(stream.get_final_response().output_parsed, parsed)
 
+    def once_over(self, response):
+        deadline = time.monotonic() + 60
+        while response.status in ("queued", "in_progress"):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+            response = check(self.client.responses.retrieve(response.id))
+        return response
+
+    def test_a_response_in_the_background_is_retrieved_until_it_is_done(self):
+        queued = check(self.ask("Hello", background=True))
+        self.assertEqual((queued.status, queued.background, queued.output), ("queued", True, []))
+        done = self.once_over(queued)
+        self.assertEqual((done.status, done.output_text, done.id), ("completed", HELLO, queued.id))
+        self.assertEqual(check(self.client.responses.cancel(queued.id)).status, "completed")
+        after = self.ask("What is a gateway?", previous_response_id=queued.id, background=True)
+        self.assertEqual(self.once_over(after).status, "completed")
+
+    def test_a_response_in_the_background_is_cancelled(self):
+        queued = self.ask("slow", model="up/m", background=True)
+        with self.assertRaises(openai.BadRequestError) as raised:
+            self.ask("And?", previous_response_id=queued.id)
+        self.assertEqual(raised.exception.param, "previous_response_id")
+        for _ in range(2):
+            cancelled = check(self.client.responses.cancel(queued.id))
+            self.assertEqual((cancelled.status, cancelled.id), ("cancelled", queued.id))
+        self.assertEqual(self.client.responses.retrieve(queued.id).status, "cancelled")
+
+    def test_a_stream_in_the_background_goes_on_where_it_was_left(self):
+        events = []
+        with self.ask("slow", model="up/m", background=True, stream=True) as stream:
+            for event in stream:
+                events.append(check(event))
+                if event.type == "response.output_text.delta":
+                    break
+        response = events[0].response
+        self.assertEqual([event.type for event in events[:3]], ["response.created", "response.queued", "response.in_progress"])
+        after = events[-1].sequence_number
+        with self.client.responses.retrieve(response.id, stream=True, starting_after=after) as stream:
+            events += [check(event) for event in stream]
+        self.assertEqual([event.sequence_number for event in events], list(range(len(events))))
+        self.assertEqual((events[-1].type, events[-1].response.output_text), ("response.completed", "one two three"))
+        # The SDK gathers what it reads from the first event on.
+        with self.client.responses.stream(response_id=response.id, starting_after=after) as stream:
+            self.assertEqual(next(iter(stream)).sequence_number, after + 1)
+            self.assertEqual(stream.get_final_response().output_text, "one two three")
+
+    def test_a_response_in_the_background_that_fails_says_why(self):
+        failed = self.once_over(check(self.ask("Hello", model="broken/m", background=True)))
+        self.assertEqual((failed.status, failed.error.code), ("failed", "server_error"))
+        events = [check(event) for event in self.ask("Hello", model="broken/m", background=True, stream=True)]
+        self.assertEqual(events[-1].type, "response.failed")
+
     def test_a_shape_that_is_wrong_is_told(self):
         good = self.ask("Hello").to_dict()
         for wrong in [{"new": 1}, {"usage": {"input_tokens": 1}}, {"status": "done"}, {"output": [{**good["output"][0], "role": "user"}]}]:
@@ -215,7 +274,7 @@ class Responses(Served):
     def test_each_mistake_has_its_exception(self):
         for kind, code, settings in [
             (openai.BadRequestError, "decimal_above_max_value", {"temperature": 9}),
-            (openai.BadRequestError, "unsupported_parameter", {"background": True}),
+            (openai.BadRequestError, "invalid_value", {"background": True, "store": False}),
             (openai.BadRequestError, "context_length_exceeded", {"max_output_tokens": 5000, "truncation": "auto"}),
             (openai.BadRequestError, "unknown_parameter", {"extra_body": {"brand_new": 1}}),
             (openai.NotFoundError, "model_not_found", {"model": "nothing"}),

@@ -41,6 +41,8 @@ pub(crate) struct Account {
     books: Books,
     _admitted: Option<Admitted>,
     closed: bool,
+    /// Told when somebody begins to answer.
+    begun: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Account {
@@ -78,7 +80,13 @@ impl Account {
             books,
             _admitted: admitted,
             closed: false,
+            begun: None,
         }
+    }
+
+    /// Has `begun` told when somebody begins to answer.
+    pub(crate) fn when_begun(&mut self, begun: impl Fn() + Send + Sync + 'static) {
+        self.begun = Some(Box::new(begun));
     }
 
     pub(crate) fn request_id(&self) -> &Arc<str> {
@@ -128,6 +136,9 @@ impl Account {
     pub(crate) fn first_event(&mut self) -> Duration {
         self.receipt.time_to_first_token = Some(self.started.elapsed());
         self.receipt.status = 200;
+        if let Some(begun) = &self.begun {
+            begun();
+        }
         self.attempt_started.elapsed()
     }
 

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use weighbridge_backend::{
     Answer, Answering, Backend, BackendId, Capability, DataClass, Event, Failure, FailureKind, FinishReason, Health,
-    Load, Meter, NanoUsd, Offer, Price, PromptCount, Request, Texts, Usage,
+    Load, Message, Meter, NanoUsd, Offer, Price, PromptCount, Request, Texts, Usage,
 };
 use weighbridge_ledger::{Ledger, ReceiptRow};
 use weighbridge_policy::{Match, Named, Prefer, Require, Route};
@@ -57,7 +57,8 @@ impl Backend for Echoes {
     fn answer(&self, request: Arc<Request>) -> Answer {
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let under_way = UnderWay(Arc::clone(&self.under_way));
-        let prompt = request.completion.as_ref().and_then(|bare| bare.prompt.as_text()).unwrap_or_default().to_owned();
+        let bare = request.completion.as_ref().and_then(|bare| bare.prompt.as_text()).map(str::to_owned);
+        let prompt = bare.or_else(|| request.messages.last().map(Message::text)).unwrap_or_default();
         let meter = Meter::default();
         meter.set(Usage { prompt_tokens: 3, completion_tokens: 2, ..Usage::default() });
         let mut events = Vec::new();

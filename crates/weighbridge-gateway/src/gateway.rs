@@ -11,6 +11,7 @@ use weighbridge_policy::{Known, Route};
 
 use crate::account::Books;
 use crate::admission::Admission;
+use crate::background::{Background, BackgroundLimits};
 use crate::callers::Callers;
 use crate::edges::{COMPRESSED_STREAMS, Compression, Cors, Repeats};
 use crate::metrics::Metrics;
@@ -76,6 +77,8 @@ pub struct Limits {
     pub local_host_only: bool,
     /// Whether responses are kept for later requests, where their callers do not say otherwise.
     pub store_responses: bool,
+    /// The bounds of responses that are made in the background.
+    pub background: BackgroundLimits,
     /// Whether, where there are no keys, whoever reaches the gateway may load and unload models.
     pub open_admin: bool,
     /// Which pages of other origins may ask; none where it is missing.
@@ -107,6 +110,7 @@ impl Default for Limits {
             metrics_need_key: false,
             local_host_only: false,
             store_responses: true,
+            background: BackgroundLimits::default(),
             open_admin: false,
             cors: None,
             compression: Compression::default(),
@@ -131,6 +135,8 @@ pub(crate) struct Core {
     pub(crate) compressing: Arc<Semaphore>,
     /// Answers that are kept for who asks again.
     pub(crate) repeats: Repeats,
+    /// Answers that are made without their callers.
+    pub(crate) background: Arc<Background>,
     pub(crate) books: Books,
     pub(crate) admission: Admission,
     pub(crate) started: std::time::SystemTime,
@@ -159,6 +165,7 @@ impl Gateway {
             callers,
             admission: Admission::new(limits.in_flight),
             repeats: Repeats::new(limits.repeat_window, limits.repeat_bytes),
+            background: Arc::new(Background::new(limits.background)),
             limits,
             compressing: Arc::new(Semaphore::new(COMPRESSED_STREAMS)),
             books: Books { ledger, metrics: Arc::new(Metrics::new()) },

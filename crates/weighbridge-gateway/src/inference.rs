@@ -1,9 +1,12 @@
 //! A request for an answer, whatever API it came by: the table of contents.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Request as HttpRequest, header};
@@ -12,6 +15,7 @@ use weighbridge_policy::{CallerFacts, Plan};
 
 use crate::account::Account;
 use crate::admission::stopped;
+use crate::background::Running;
 use crate::body::read_body;
 use crate::dispatch::{Dispatched, Until};
 use crate::gateway::Core;
@@ -61,9 +65,14 @@ async fn answered(
             () = gateway.admission.cut_signal() => Err(Refusal::from(&stopped())),
         },
     };
-    match planned {
-        Ok(planned) if planned.request.stream => stream(gateway, surface, planned, account).await,
-        Ok(planned) => whole(gateway, surface, planned, account).await,
+    let taken_up = planned.and_then(|mut planned| {
+        let running = planned.writer.take_up(&gateway, &planned.request)?;
+        Ok((planned, running))
+    });
+    match taken_up {
+        Ok((planned, Some(running))) => in_background(&gateway, planned, account, running),
+        Ok((planned, None)) if planned.request.stream => stream(gateway, surface, planned, account).await,
+        Ok((planned, None)) => whole(gateway, surface, planned, account).await,
         Err(refusal) => refused(surface, account, &refusal),
     }
 }
@@ -125,7 +134,7 @@ impl Core {
         surface: &'static dyn Surface,
         headers: HeaderMap,
         caller: Option<Arc<CallerFacts>>,
-        body: bytes::Bytes,
+        body: Bytes,
         account: &mut Account,
     ) -> Result<(Inbound, Prepared, Vec<(Request, Plan)>), Refusal> {
         let (gateway, id) = (Arc::clone(self), Arc::clone(account.request_id()));
@@ -184,6 +193,26 @@ impl Core {
     }
 }
 
+/// Begins with an answer that is made without its client, who gets what there is of it by now: how it is kept, or the
+/// events that it has and will have.
+fn in_background(gateway: &Arc<Core>, planned: Planned, mut account: Account, running: Running) -> Response {
+    let Planned { request, writer, plan, companions, left_out } = planned;
+    let heading = Heading::of_waiting(&request.id, &plan.route, plan.class.as_str());
+    let hints = plan.attempts.first().map(|choice| choice.unused_hints.clone()).unwrap_or_default();
+    let job = Arc::clone(running.job());
+    let response = match job.stored() {
+        Some(queued) if !request.stream => {
+            ([(header::CONTENT_TYPE, "application/json")], queued.response).into_response()
+        }
+        _ => event_stream(job.read(0, gateway.limits.keep_alive)),
+    };
+    account.has_status(200);
+    account.when_begun(move || job.begin());
+    let attempts = together::attempts(gateway, plan, Arc::clone(&request), account, companions);
+    running.start(attempts, Relay { gateway: Arc::clone(gateway), request, writer });
+    heading.with_unused_hints(&hints).with_left_out(left_out).put_on(response)
+}
+
 async fn whole(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, account: Account) -> Response {
     let Planned { request, writer, plan, companions, left_out } = planned;
     let attempts = together::attempts(&gateway, plan, Arc::clone(&request), account, companions);
@@ -220,13 +249,18 @@ async fn stream(gateway: Arc<Core>, surface: &dyn Surface, planned: Planned, acc
             (heading, relay(relayed, Begun::Now(Box::new((account, dispatched)))))
         }
     };
+    heading.with_left_out(left_out).put_on(event_stream(body))
+}
+
+/// Server-sent events as an answer.
+pub(crate) fn event_stream(events: impl Stream<Item = Result<Bytes, Infallible>> + Send + 'static) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
         // Tells nginx not to gather the stream.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    heading.with_left_out(left_out).put_on((headers, Body::from_stream(body)).into_response())
+    (headers, Body::from_stream(events)).into_response()
 }
 
 fn refused(surface: &dyn Surface, account: Account, refusal: &Refusal) -> Response {

@@ -8,6 +8,7 @@
 mod account;
 mod admin;
 mod admission;
+mod background;
 mod body;
 mod callers;
 mod chat;
@@ -46,6 +47,7 @@ mod unix_socket;
 mod wire;
 mod world;
 
+pub use background::BackgroundLimits;
 pub use callers::{CallerKey, Callers, KeyHash};
 pub use edges::{Compression, Cors};
 pub use gateway::{Gateway, Limits, Options};

@@ -238,6 +238,12 @@ impl Refusal {
         Self::new(status, "invalid_request_error", Some("headers_too_large"), message)
     }
 
+    /// 429: the caller has to wait for something of its own, or of others, to end.
+    pub(crate) fn too_many(message: impl Into<String>) -> Self {
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", Some("rate_limit_exceeded"), message);
+        Self { retry_after: Some(Duration::from_secs(1)), ..refusal }
+    }
+
     /// 503: nothing can take the request now.
     pub(crate) fn unavailable(code: &'static str, message: impl Into<String>, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", Some(code), message) }

@@ -2,22 +2,21 @@
 
 mod addresses;
 mod count;
+mod events;
+mod keeper;
 mod recall;
 
-use std::time::SystemTime;
-
 use serde_json::Value;
-use weighbridge_backend::{DataClass, Event, Usage};
-use weighbridge_ledger::{Ledger, StoredResponse};
+use weighbridge_backend::{DataClass, Event, Request, Usage};
 
 pub(crate) use addresses::addresses;
 
+use self::keeper::Keeper;
+use crate::background::Running;
+use crate::gateway::Core;
 use crate::respond::Refusal;
 use crate::surface::{Arriving, Bill, Head, Inbound, Surface, Writer};
-use crate::wire::{Finished, ResponseStream, ResponsesBody, Wanted, body_object, response_error_event};
-
-/// The most bytes of a response, with what came in, that is kept.
-const MAX_KEPT_BYTES: usize = 32 << 20;
+use crate::wire::{ResponseEcho, ResponseStream, ResponsesBody, Wanted, body_object, response_error_event};
 
 /// OpenAI's responses.
 pub(crate) struct Responses;
@@ -34,12 +33,15 @@ impl Surface for Responses {
         let keeper = Keeper {
             ledger: arriving.gateway.books.ledger.clone(),
             caller: arriving.caller.map(|caller| caller.name.to_string()),
-            wanted: body.store.unwrap_or(true) && arriving.gateway.limits.store_responses,
+            wanted: body.store.unwrap_or(true),
+            allowed: arriving.gateway.limits.store_responses,
             class: DataClass::Restricted,
             previous: body.echo.fields["previous_response_id"].as_str().map(str::to_owned),
             input: Value::from(body.input).to_string(),
+            job: None,
         };
-        let writer = Box::new(ResponsesWriter { echo: body.echo, keeper, stream: None });
+        let (background, streams) = (body.background, body.request.stream);
+        let writer = Box::new(ResponsesWriter { echo: body.echo, keeper, background, streams, stream: None });
         let ResponsesBody { request, floor, may_shorten, .. } = body;
         Ok(Inbound { request, beside: Vec::new(), writer, floor, may_shorten })
     }
@@ -60,32 +62,49 @@ fn in_these_words(refusal: &Refusal) -> Refusal {
 }
 
 struct ResponsesWriter {
-    echo: crate::wire::ResponseEcho,
+    echo: ResponseEcho,
     keeper: Keeper,
-    /// Once it is open.
+    /// Whether it is to be made without its client.
+    background: bool,
+    streams: bool,
+    /// Once it is open, or announced.
     stream: Option<ResponseStream>,
 }
 
-/// Keeps a response, where that is wanted and allowed.
-struct Keeper {
-    ledger: Ledger,
-    caller: Option<String>,
-    /// As the caller and the operator say.
-    wanted: bool,
-    class: DataClass,
-    previous: Option<String>,
-    input: String,
-}
-
 impl ResponsesWriter {
-    /// The response begins: it is known now of which class it is.
+    /// The response begins: it is known now of which class it is, and who answers.
     fn begin(&mut self, head: &Head) -> ResponseStream {
-        self.keeper.class = head.class;
-        ResponseStream::new(head, std::mem::take(&mut self.echo), self.keeper.room())
+        match self.stream.take() {
+            Some(mut announced) => {
+                announced.answered_by(head);
+                announced
+            }
+            None => {
+                self.keeper.class = head.class;
+                ResponseStream::new(head, std::mem::take(&mut self.echo), self.keeper.room())
+            }
+        }
     }
 }
 
 impl Writer for ResponsesWriter {
+    fn take_up(&mut self, gateway: &Core, request: &Request) -> Result<Option<Running>, Refusal> {
+        if !self.background {
+            return Ok(None);
+        }
+        let head = Head::of_waiting(request);
+        self.keeper.class = head.class;
+        let room = self.keeper.room_in_background()?;
+        let mut stream = ResponseStream::new(&head, std::mem::take(&mut self.echo), Some(room));
+        let mut announced = Vec::new();
+        let queued = self.keeper.stored(head.response_id(), stream.queue(&mut announced));
+        let running = gateway.background.take_up(&self.keeper.ledger, queued, self.streams)?;
+        running.job().push(&announced);
+        self.keeper.job = Some(running.job().clone());
+        self.stream = Some(stream);
+        Ok(Some(running))
+    }
+
     fn shortened(&mut self, messages: usize) {
         self.echo.shortened(messages);
     }
@@ -125,32 +144,12 @@ impl Writer for ResponsesWriter {
         let error = in_these_words(refusal).to_json();
         match &mut self.stream {
             Some(stream) => self.keeper.keep(&stream.fail(&error, out)),
-            None => out.extend_from_slice(&response_error_event(&error)),
+            None => {
+                let error = &error["error"];
+                let word = |key: &str| error[key].as_str().unwrap_or_default();
+                let event = response_error_event(0, word("code"), word("message"), error["param"].as_str());
+                out.extend_from_slice(&event);
+            }
         }
-    }
-}
-
-impl Keeper {
-    /// The most bytes that the response may have to be kept; `None` where it is not to be. What is restricted is written
-    /// to no disk, whatever anybody says.
-    fn room(&self) -> Option<usize> {
-        let room = MAX_KEPT_BYTES.checked_sub(self.input.len())?;
-        (self.wanted && self.class < DataClass::Restricted).then_some(room)
-    }
-
-    fn keep(&mut self, finished: &Finished) {
-        if !finished.stored {
-            return;
-        }
-        // A ledger that cannot take it says so in the log; the answer has gone out.
-        self.ledger.keep(StoredResponse {
-            id: finished.id.clone(),
-            caller: self.caller.clone(),
-            class: self.class,
-            created_at: SystemTime::now(),
-            previous: self.previous.clone(),
-            response: finished.text.clone(),
-            input: std::mem::take(&mut self.input),
-        });
     }
 }

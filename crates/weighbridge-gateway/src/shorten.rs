@@ -16,11 +16,7 @@ impl Core {
     ///
     /// # Errors
     /// As for [`Core::prepare`].
-    pub(crate) fn prepare_shortened(
-        &self,
-        arrival: &Arrival<'_>,
-        request: &mut Request,
-    ) -> Result<Prepared, Refusal> {
+    pub(crate) fn prepare_shortened(&self, arrival: &Arrival<'_>, request: &mut Request) -> Result<Prepared, Refusal> {
         let whole = self.prepare(arrival, request)?;
         if !whole.is_too_long() {
             return Ok(whole);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, DataClass, Event, NanoUsd, Request, Usage};
 use weighbridge_policy::{CallerFacts, Choice};
 
+use crate::background::Running;
 use crate::gateway::Core;
 use crate::respond::Refusal;
 
@@ -66,6 +67,15 @@ pub(crate) struct Inbound {
 
 /// Writes one answer: either whole, or as server-sent events from `open` to `end` or `fail`.
 pub(crate) trait Writer: Send {
+    /// Takes the answer up as one that is made without its client, where that was asked for.
+    ///
+    /// # Errors
+    /// When it may not be, or there are too many.
+    fn take_up(&mut self, gateway: &Core, request: &Request) -> Result<Option<Running>, Refusal> {
+        _ = (gateway, request);
+        Ok(None)
+    }
+
     /// So many of the oldest messages were left out.
     fn shortened(&mut self, messages: usize) {
         _ = messages;
@@ -115,13 +125,23 @@ impl Head {
         if let (0, Some(expected)) = (used.prompt_tokens, choice.prompt_tokens) {
             used.prompt_tokens = expected.tokens();
         }
+        Self {
+            backend: backend.clone(),
+            fingerprint: gateway.backend(backend).and_then(|found| found.backend.offer().fingerprint.clone()),
+            used,
+            ..Self::of_waiting(request)
+        }
+    }
+
+    /// Of an answer that nobody has begun: in the backend's place is the model that was asked for.
+    pub(crate) fn of_waiting(request: &Request) -> Self {
         let elapsed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self {
             request_id: Arc::clone(&request.id),
             created: elapsed.map_or(0, |elapsed| elapsed.as_secs()),
-            backend: backend.clone(),
-            fingerprint: gateway.backend(backend).and_then(|found| found.backend.offer().fingerprint.clone()),
-            used,
+            backend: BackendId::new(&request.model),
+            fingerprint: None,
+            used: Usage::default(),
             class: request.standing.class,
         }
     }

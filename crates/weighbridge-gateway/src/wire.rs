@@ -30,7 +30,7 @@ pub(crate) use messages_error::{messages_error, messages_status};
 pub(crate) use messages_stream::{MessagesStream, PING, event as messages_event};
 pub(crate) use models::{Page, model_page};
 pub(crate) use responses_body::{Echo as ResponseEcho, Memory, ResponsesBody, Wanted};
-pub(crate) use responses_stream::{Finished, ResponseStream, error_event as response_error_event};
+pub(crate) use responses_stream::{Finished, ResponseStream, Restated, error_event as response_error_event, restated};
 pub(crate) use texts::{Detokenize, Tokenize, Tokenized, templated};
 
 use serde_json::{Value, json};

@@ -12,7 +12,8 @@ use weighbridge_ledger::StoredResponse;
 use weighbridge_policy::CallerFacts;
 
 use super::count::count;
-use super::recall::{conversation, fetch, input_items, items, unreadable};
+use super::events::{Wanted, events, stop};
+use super::recall::{State as Stated, conversation, fetch, input_items, items, unreadable};
 use crate::gateway::Core;
 use crate::respond::Refusal;
 use crate::wire::WireError;
@@ -28,7 +29,7 @@ pub(crate) fn addresses() -> Router<Arc<Core>> {
 }
 
 /// Does `work` where it may block, for the caller who sent `headers`.
-async fn with_caller<T: Send + 'static>(
+pub(super) async fn with_caller<T: Send + 'static>(
     gateway: &Arc<Core>,
     headers: &HeaderMap,
     work: impl FnOnce(&Core, Option<&CallerFacts>) -> Result<T, Refusal> + Send + 'static,
@@ -40,7 +41,7 @@ async fn with_caller<T: Send + 'static>(
     done.await.map_err(|_| Refusal::internal())?
 }
 
-fn found(gateway: &Core, caller: Option<&CallerFacts>, id: &str) -> Result<StoredResponse, Refusal> {
+pub(super) fn found(gateway: &Core, caller: Option<&CallerFacts>, id: &str) -> Result<StoredResponse, Refusal> {
     fetch(gateway, caller, id)?.ok_or_else(|| Refusal::not_kept("Response", id))
 }
 
@@ -51,22 +52,29 @@ async fn retrieve(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    if parameter(query.as_deref(), "stream").is_some_and(|stream| stream == "true") {
-        let message = "Invalid value for 'stream': a kept response is given whole; its events are not kept.".to_owned();
-        return Err(WireError::at("stream", "unsupported_value", message).into());
+    match Wanted::of(query.as_deref())? {
+        Wanted::Whole => {
+            let stored = with_caller(&gateway, &headers, move |gateway, caller| found(gateway, caller, &id)).await?;
+            Ok(whole(stored))
+        }
+        Wanted::Events(from) => events(&gateway, &id, &headers, from).await,
     }
-    let stored = with_caller(&gateway, &headers, move |gateway, caller| found(gateway, caller, &id)).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], stored.response).into_response())
 }
 
-/// `DELETE /v1/responses/{id}`.
+fn whole(stored: StoredResponse) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], stored.response).into_response()
+}
+
+/// `DELETE /v1/responses/{id}`; one that is being made is cancelled first.
 async fn delete(
     State(gateway): State<Arc<Core>>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
+    stop(&gateway, &id, &headers).await?;
     with_caller(&gateway, &headers, move |gateway, caller| {
         let name = caller.map(|caller| &*caller.name);
+        gateway.background.forget(&id, name);
         let deleted = gateway.books.ledger.forget(&id, name).map_err(|error| unreadable(&error))?;
         if !deleted {
             return Err(Refusal::not_kept("Response", &id));
@@ -76,14 +84,19 @@ async fn delete(
     .await
 }
 
-/// `POST /v1/responses/{id}/cancel`: only what goes on without its caller could be cancelled so.
+/// `POST /v1/responses/{id}/cancel`: of what goes on without its caller. One that is over is given as it is.
 async fn cancel(
     State(gateway): State<Arc<Core>>,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    with_caller(&gateway, &headers, move |gateway, caller| found(gateway, caller, &id)).await?;
-    Err(Refusal::not_possible("Cannot cancel a synchronous response. Hang up to cancel one that is being made."))
+    stop(&gateway, &id, &headers).await?;
+    let stored = with_caller(&gateway, &headers, move |gateway, caller| found(gateway, caller, &id)).await?;
+    if !Stated::of(&stored).background {
+        let message = "Cannot cancel a synchronous response. Hang up to cancel one that is being made.";
+        return Err(Refusal::not_possible(message));
+    }
+    Ok(whole(stored))
 }
 
 /// `POST /v1/responses/compact`.
@@ -155,7 +168,7 @@ impl Page {
 }
 
 /// A parameter of the query, the first of its name.
-fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+pub(super) fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     pairs.into_iter().find_map(|(key, value)| (key == name).then(|| value.into_owned()))
 }

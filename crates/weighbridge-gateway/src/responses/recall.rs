@@ -1,12 +1,13 @@
 //! What a request refers to, fetched: the conversation that it goes on from, and items by their ids.
 
+use serde::Deserialize;
 use serde_json::Value;
 use weighbridge_ledger::StoredResponse;
 use weighbridge_policy::CallerFacts;
 
 use crate::gateway::Core;
 use crate::respond::Refusal;
-use crate::wire::{Memory, Wanted, WireError};
+use crate::wire::{Memory, Restated, Wanted, WireError, restated};
 
 /// The most turns that a conversation may go back, and the most bytes that they may have.
 const MAX_TURNS: usize = 1_000;
@@ -20,6 +21,7 @@ pub(super) fn recall(gateway: &Core, caller: Option<&CallerFacts>, wanted: &Want
     let mut memory = Memory::default();
     if let Some(previous) = wanted.previous {
         let turns = conversation(gateway, caller, previous)?;
+        turns.last().map_or(Ok(()), answered)?;
         memory.class = turns.iter().map(|turn| turn.class).max();
         memory.earlier = turns.iter().flat_map(items).collect();
     }
@@ -34,12 +36,47 @@ pub(super) fn recall(gateway: &Core, caller: Option<&CallerFacts>, wanted: &Want
     Ok(memory)
 }
 
-/// A response that is kept for this caller.
+/// A response that is kept for this caller, as it is now.
 ///
 /// # Errors
 /// When the ledger cannot be read.
 pub(super) fn fetch(gateway: &Core, caller: Option<&CallerFacts>, id: &str) -> Result<Option<StoredResponse>, Refusal> {
-    gateway.books.ledger.kept(id, caller.map(|caller| &*caller.name)).map_err(|error| unreadable(&error))
+    let name = caller.map(|caller| &*caller.name);
+    // First who makes it: once that is over, the ledger has how it ended.
+    if let Some(made) = gateway.background.find(id, name).and_then(|job| job.stored()) {
+        return Ok(Some(made));
+    }
+    let kept = gateway.books.ledger.kept(id, name).map_err(|error| unreadable(&error))?;
+    Ok(kept.map(failed_if_unfinished))
+}
+
+/// A response that was queued, and that nobody makes any more: the program ended before it did.
+fn failed_if_unfinished(mut stored: StoredResponse) -> StoredResponse {
+    // The word is in few others, so that they are not read for it.
+    if stored.response.contains("\"queued\"") && State::of(&stored).status == "queued" {
+        let why = "The gateway was stopped before the response was whole.";
+        stored.response = restated(&stored.response, &Restated::Failed(why));
+    }
+    stored
+}
+
+/// What a response says of itself.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    status: String,
+    pub(super) background: bool,
+}
+
+impl State {
+    pub(super) fn of(stored: &StoredResponse) -> Self {
+        serde_json::from_str(&stored.response).unwrap_or_default()
+    }
+
+    /// Whether a conversation can go on from it: it has an answer, be it cut short.
+    fn is_answered(&self) -> bool {
+        ["completed", "incomplete"].contains(&self.status.as_str())
+    }
 }
 
 /// What a ledger that cannot be read comes to.
@@ -71,6 +108,19 @@ pub(super) fn conversation(
     }
     turns.reverse();
     Ok(turns)
+}
+
+/// Refuses to go on from what has no answer.
+fn answered(last: &StoredResponse) -> Result<(), WireError> {
+    let state = State::of(last);
+    if state.is_answered() {
+        return Ok(());
+    }
+    let message = format!(
+        "Invalid 'previous_response_id': '{}' is {}, and a conversation goes on from a response that is completed or incomplete.",
+        last.id, state.status
+    );
+    Err(WireError::at("previous_response_id", "invalid_value", message))
 }
 
 fn gone(id: &str, last: &str) -> Refusal {

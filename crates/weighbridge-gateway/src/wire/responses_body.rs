@@ -41,6 +41,8 @@ pub(crate) struct ResponsesBody {
     pub(crate) floor: Option<DataClass>,
     /// Whether its oldest turns may be left out where it fits nobody.
     pub(crate) may_shorten: bool,
+    /// Whether it is to be made without its caller.
+    pub(crate) background: bool,
 }
 
 impl ResponsesBody {
@@ -77,9 +79,10 @@ impl ResponsesBody {
         };
         request.tool_choice = tools::tool_choice(&fields, &request.tools, &mut asked)?;
         let echo = settings::settings(&fields, &mut request, &mut asked)?;
+        let (may_shorten, background) = (settings::may_shorten(&fields)?, settings::background(&fields, &mut asked)?);
         request.asked = asked;
-        let may_shorten = settings::may_shorten(&fields)?;
-        Ok(Self { request, echo, input, store: fields.boolean("store")?, floor: memory.class, may_shorten })
+        let (store, floor) = (fields.boolean("store")?, memory.class);
+        Ok(Self { request, echo, input, store, floor, may_shorten, background })
     }
 }
 

@@ -10,7 +10,6 @@ mod object;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use weighbridge_backend::{Event, FinishReason, Json, ToolCallDelta};
@@ -19,7 +18,9 @@ use super::responses_body::{Echo, item_id};
 use crate::surface::{Bill, Head};
 use items::{Content, Item, Part};
 use lines::Lines;
+pub(crate) use lines::error_event;
 use logprobs::entries;
+pub(crate) use object::{Restated, restated};
 use object::{State, response};
 
 /// Writes the events of one response, and builds it.
@@ -34,6 +35,8 @@ pub(crate) struct ResponseStream {
     /// Which item each call is.
     calls: BTreeMap<u32, usize>,
     finish: Option<FinishReason>,
+    /// It has been announced, and nobody answers yet.
+    queued: bool,
 }
 
 /// The item that thoughts or texts go to.
@@ -56,14 +59,39 @@ pub(crate) struct Finished {
 impl ResponseStream {
     /// A response that begins. Where `store` says so it is kept if it has no more than these bytes.
     pub(crate) fn new(head: &Head, echo: Echo, store: Option<usize>) -> Self {
-        let (head, calls) = (head.clone(), BTreeMap::new());
-        Self { head, echo, store, lines: Lines::default(), items: Vec::new(), open: None, calls, finish: None }
+        Self {
+            head: head.clone(),
+            echo,
+            store,
+            lines: Lines::default(),
+            items: Vec::new(),
+            open: None,
+            calls: BTreeMap::new(),
+            finish: None,
+            queued: false,
+        }
+    }
+
+    /// Appends the events that announce it before anybody answers, and returns the object, JSON.
+    pub(crate) fn queue(&mut self, out: &mut Vec<u8>) -> String {
+        self.queued = true;
+        let queued = json!({"response": self.response(&State::under_way("queued"))});
+        self.lines.event(out, "response.created", &queued);
+        self.lines.event(out, "response.queued", &queued);
+        queued["response"].to_string()
+    }
+
+    /// It is known who answers one that was announced before.
+    pub(crate) fn answered_by(&mut self, head: &Head) {
+        self.head = Head { created: self.head.created, ..head.clone() };
     }
 
     /// Appends the events that open it.
     pub(crate) fn begin(&mut self, out: &mut Vec<u8>) {
-        let begun = json!({"response": self.response(&State::in_progress())});
-        self.lines.event(out, "response.created", &begun);
+        let begun = json!({"response": self.response(&State::under_way("in_progress"))});
+        if !std::mem::take(&mut self.queued) {
+            self.lines.event(out, "response.created", &begun);
+        }
         self.lines.event(out, "response.in_progress", &begun);
     }
 
@@ -100,7 +128,8 @@ impl ResponseStream {
     /// Appends the end of one that broke off. `error` is an OpenAI error object.
     pub(crate) fn fail(&mut self, error: &Value, out: &mut Vec<u8>) -> Finished {
         self.close_all("incomplete", out);
-        let about = json!({"backend": self.head.backend.as_str(), "code": error["error"]["code"]});
+        let backend = (!self.queued).then(|| self.head.backend.as_str());
+        let about = json!({"backend": backend, "code": error["error"]["code"]});
         let finished = self.finished(&State::failed(error));
         self.last_event("response.failed", &finished, &about, out);
         finished
@@ -337,16 +366,6 @@ impl ResponseStream {
 }
 
 const PART_ADDED: &str = "response.content_part.added";
-
-/// The one event of a stream that failed before there was a response.
-pub(crate) fn error_event(error: &Value) -> Bytes {
-    let error = &error["error"];
-    let event = json!({
-        "type": "error", "sequence_number": 0,
-        "code": error["code"], "message": error["message"], "param": error["param"],
-    });
-    Bytes::from(format!("event: error\ndata: {event}\n\n"))
-}
 
 #[cfg(test)]
 mod tests;

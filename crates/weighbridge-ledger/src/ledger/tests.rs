@@ -247,6 +247,16 @@ fn a_response_is_read_back_by_its_owner_alone_and_at_once() -> Outcomes {
 }
 
 #[test]
+fn a_response_that_is_kept_again_is_kept_as_it_is_then() -> Outcomes {
+    let ledger = Ledger::in_memory()?;
+    let queued = stored("resp_1", Some("team"), SystemTime::now());
+    let ended = StoredResponse { response: "{\"status\":\"completed\"}".into(), ..queued.clone() };
+    assert!(ledger.keep(queued) && ledger.keep(ended.clone()));
+    assert_eq!(ledger.kept("resp_1", Some("team"))?.map(|found| found.response), Some(ended.response));
+    Ok(())
+}
+
+#[test]
 fn a_response_goes_when_its_term_is_over_and_the_oldest_where_there_is_no_room() -> Outcomes {
     let folder = tempfile::tempdir()?;
     let ledger = Ledger::open(&folder.path().join("ledger.db"))?;

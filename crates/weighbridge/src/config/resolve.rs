@@ -67,6 +67,7 @@ pub(super) fn resolve(raw: raw::Config, reader: &Reader<'_>, environment: &dyn F
     }
     let limits = Limits {
         store_responses: raw.responses.store,
+        background: raw.responses.background,
         cors: raw.server.edges.cors.as_ref().map(|cors| edges::cors(cors, open, reader)),
         ..resolve_limits(&raw.server, &raw.dispatch, &listen, open)
     };

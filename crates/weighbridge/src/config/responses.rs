@@ -1,7 +1,8 @@
-//! `[responses]`: what is kept of responses, and for how long.
+//! `[responses]`: what is kept of responses, for how long, and how many are made in the background.
 
 use std::time::Duration;
 
+use weighbridge_gateway::BackgroundLimits;
 use weighbridge_ledger::Retention;
 
 use super::reader::Table;
@@ -14,11 +15,13 @@ pub(crate) struct ResponsesConfig {
     /// Whether they are, where their callers do not say otherwise.
     pub(crate) store: bool,
     pub(crate) retention: Retention,
+    /// The bounds of those that are made in the background.
+    pub(crate) background: BackgroundLimits,
 }
 
 impl Default for ResponsesConfig {
     fn default() -> Self {
-        Self { store: true, retention: Retention::default() }
+        Self { store: true, retention: Retention::default(), background: BackgroundLimits::default() }
     }
 }
 
@@ -32,6 +35,15 @@ impl ResponsesConfig {
             retention: Retention {
                 term: days.map_or(default.retention.term, |days| DAY * days),
                 max_bytes: max_mib.map_or(default.retention.max_bytes, |mib| mib << 20),
+            },
+            background: BackgroundLimits {
+                most: table.size("max_background", 1..65_537).unwrap_or(default.background.most),
+                most_per_caller: table
+                    .size("max_background_per_caller", 1..65_537)
+                    .unwrap_or(default.background.most_per_caller),
+                event_bytes: table
+                    .size("background_events_kib", 64..(1 << 20) + 1)
+                    .map_or(default.background.event_bytes, |kib| kib << 10),
             },
         }
     }

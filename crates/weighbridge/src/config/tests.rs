@@ -242,6 +242,16 @@ fn every_example_is_without_mistakes() {
 }
 
 #[test]
+fn responses_in_the_background_are_bound_as_the_config_says() {
+    let read = |more: &str| parse(&format!("{more}{DEMO}")).ok().map(|config| config.limits.background);
+    assert_eq!(read(""), Some(weighbridge_gateway::BackgroundLimits::default()));
+    let bounds = read("[responses]\nmax_background = 3\nmax_background_per_caller = 2\nbackground_events_kib = 70\n");
+    let expected = weighbridge_gateway::BackgroundLimits { most: 3, most_per_caller: 2, event_bytes: 70 << 10 };
+    assert_eq!(bounds, Some(expected));
+    check_mistakes(&format!("[responses]\nmax_background = 0\n{DEMO}"), &[(2, "responses.max_background", "1")]);
+}
+
+#[test]
 fn responses_are_kept_as_the_config_says() {
     let read =
         |more: &str| parse(&format!("{more}{DEMO}")).map(|config| (config.responses, config.limits.store_responses));

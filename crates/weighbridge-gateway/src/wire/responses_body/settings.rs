@@ -11,6 +11,7 @@ use super::{Fields, WireError, need, passed_on};
 /// Every top-level field that is read.
 pub(crate) const KNOWN: &[&str] = &[
     "background",
+    "background_options",
     "include",
     "input",
     "instructions",
@@ -85,13 +86,45 @@ pub(super) fn refuse_what_is_not_offered(fields: &Fields<'_>) -> Result<(), Wire
     if fields.get("prompt").is_some() {
         return refuse("prompt", "Prompts are not kept here; send 'instructions' and 'input'.");
     }
-    if fields.boolean("background")? == Some(true) {
-        return refuse(
-            "background",
-            "A response is made while its caller waits; send 'stream' to read it as it is made.",
-        );
-    }
     Ok(())
+}
+
+/// Whether the response is to be made without its caller. Then it has to be kept, or nobody could come back for it.
+pub(super) fn background(fields: &Fields<'_>, asked: &mut Vec<Asked>) -> Result<bool, WireError> {
+    let background = fields.boolean("background")?.unwrap_or(false);
+    if background && fields.boolean("store")? == Some(false) {
+        let why = "a response in the background is kept, so that it can be asked for; leave it out, or send true";
+        return Err(WireError::invalid("store", why));
+    }
+    let Some(options) = fields.object("background_options")? else { return Ok(background) };
+    if !background {
+        return Err(WireError::invalid("background_options", "it is only allowed when 'background' is true"));
+    }
+    for key in options.keys() {
+        match key {
+            "completion_window" => soonest(&options)?,
+            // Which requests belong together changes nothing here.
+            "continuation_id" => {
+                options.string(key)?;
+                asked.push(Asked { hint: true, ..passed_on(options.path(key)) });
+            }
+            _ => asked.push(passed_on(options.path(key))),
+        }
+    }
+    Ok(background)
+}
+
+/// An answer comes as soon as it can, and is not put off for a lower price.
+fn soonest(options: &Fields<'_>) -> Result<(), WireError> {
+    let path = options.path("completion_window");
+    match options.string("completion_window")? {
+        None | Some("soonest") => Ok(()),
+        Some("2h" | "8h") => {
+            let message = format!("Unsupported value: '{path}' may be soonest here; answers are not put off.");
+            Err(WireError::at(&path, "unsupported_value", message))
+        }
+        Some(_) => Err(WireError::invalid(&path, "expected soonest")),
+    }
 }
 
 /// Whether the oldest turns may be left out where the conversation fits nobody.
@@ -271,6 +304,7 @@ fn echo(fields: &Fields<'_>) -> Map<String, Value> {
             .unwrap_or(default)
     };
     let mut echo = Map::new();
+    echo.insert("background".into(), or("background", false.into()));
     for key in ["instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt_cache_key"] {
         echo.insert(key.into(), or(key, Value::Null));
     }

@@ -97,7 +97,14 @@ fn every_fault_names_its_parameter_and_code() {
         (r#","tool_choice":"required""#, "invalid_value", "tool_choice"),
         (r#","conversation":"conv_1""#, "unsupported_parameter", "conversation"),
         (r#","prompt":{"id":"p"}"#, "unsupported_parameter", "prompt"),
-        (r#","background":true"#, "unsupported_parameter", "background"),
+        (r#","background":"yes""#, "invalid_type", "background"),
+        (r#","background":true,"store":false"#, "invalid_value", "store"),
+        (r#","background_options":{}"#, "invalid_value", "background_options"),
+        (
+            r#","background":true,"background_options":{"completion_window":"8h"}"#,
+            "unsupported_value",
+            "background_options.completion_window",
+        ),
         (r#","truncation":"some""#, "invalid_value", "truncation"),
         (r#","stream_options":{}"#, "invalid_value", "stream_options"),
         (r#","stream":true,"stream_options":{"x":1}"#, "unknown_parameter", "stream_options.x"),
@@ -115,6 +122,10 @@ fn each_parameter_is_noted_and_neutral_ones_are_not() {
         r#","temperature":null,"store":true,"metadata":{"a":"b"},"truncation":"disabled","service_tier":"auto","background":false,
         "text":{"format":{"type":"text"},"verbosity":"medium"},"reasoning":{"summary":"auto"},"max_tool_calls":3,"tools":[]"#,
         &[],
+    );
+    check_asked(
+        r#","background":true,"background_options":{"completion_window":"soonest","continuation_id":"c"}"#,
+        &[("background_options.continuation_id", true)],
     );
     check_asked(r#","top_p":0.5,"max_output_tokens":9"#, &[("top_p", false), ("max_output_tokens", false)]);
     check_asked(r#","user":"u","prompt_cache_key":"k""#, &[("user", true), ("prompt_cache_key", true)]);

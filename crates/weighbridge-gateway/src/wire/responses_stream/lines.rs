@@ -3,7 +3,8 @@
 use std::fmt::Arguments;
 use std::io::Write;
 
-use serde_json::Value;
+use bytes::Bytes;
+use serde_json::{Value, json};
 
 /// Writes and counts events.
 #[derive(Default)]
@@ -40,4 +41,11 @@ impl Lines {
 /// The fields of an object without its braces.
 fn inner(object: &str) -> &str {
     object.strip_prefix('{').and_then(|object| object.strip_suffix('}')).unwrap_or_default()
+}
+
+/// The event of this number that ends a stream without a response: it failed before there was one, or whoever reads it
+/// cannot have the rest.
+pub(crate) fn error_event(number: u64, code: &str, message: &str, param: Option<&str>) -> Bytes {
+    let event = json!({"type": "error", "sequence_number": number, "code": code, "message": message, "param": param});
+    Bytes::from(format!("event: error\ndata: {event}\n\n"))
 }

@@ -18,9 +18,10 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn in_progress() -> Self {
+    /// Not at its end: `queued` or `in_progress`.
+    pub(super) fn under_way(status: &'static str) -> Self {
         Self {
-            status: "in_progress",
+            status,
             completed_at: Value::Null,
             error: Value::Null,
             incomplete_details: Value::Null,
@@ -35,14 +36,14 @@ impl State {
             Some(_) => Value::Null,
         };
         let incomplete_details = cut.map_or(Value::Null, |reason| json!({"reason": reason}));
-        Self { status, completed_at, incomplete_details, usage: usage_json(usage), ..Self::in_progress() }
+        Self { completed_at, incomplete_details, usage: usage_json(usage), ..Self::under_way(status) }
     }
 
     /// Broken off with this OpenAI error object.
     pub(super) fn failed(error: &Value) -> Self {
         let error = &error["error"];
         let error = json!({"code": failure_code(error), "message": error["message"]});
-        Self { status: "failed", error, ..Self::in_progress() }
+        Self { error, ..Self::under_way("failed") }
     }
 }
 
@@ -53,6 +54,32 @@ fn failure_code(error: &Value) -> &'static str {
         (_, Some("invalid_request_error")) => "invalid_prompt",
         _ => "server_error",
     }
+}
+
+/// What became of a response that was kept as `queued`, where nothing more is known of it.
+pub(crate) enum Restated<'a> {
+    /// Somebody answers.
+    InProgress,
+    /// Its caller had enough of it.
+    Cancelled,
+    /// It will never be whole, for this reason.
+    Failed(&'a str),
+}
+
+/// The object that was kept, in another state.
+pub(crate) fn restated(kept: &str, how: &Restated<'_>) -> String {
+    // It was written here.
+    let mut object: Map<String, Value> = serde_json::from_str(kept).unwrap_or_default();
+    let status = match how {
+        Restated::InProgress => "in_progress",
+        Restated::Cancelled => "cancelled",
+        Restated::Failed(why) => {
+            object.insert("error".to_owned(), json!({"code": "server_error", "message": why}));
+            "failed"
+        }
+    };
+    object.insert("status".to_owned(), status.into());
+    Value::Object(object).to_string()
 }
 
 fn usage_json(usage: &Usage) -> Value {

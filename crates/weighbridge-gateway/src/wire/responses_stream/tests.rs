@@ -271,10 +271,50 @@ fn what_is_too_large_is_not_kept_and_says_so() {
 
 #[test]
 fn what_fails_before_there_is_a_response_is_an_error_event() {
-    let error = json!({"error": {"message": "full", "type": "server_error", "param": null, "code": "overloaded"}});
-    let events = read(error_event(&error).to_vec());
+    let events = read(error_event(0, "overloaded", "full", None).to_vec());
     assert_eq!(
         (&events[0]["type"], &events[0]["code"], &events[0]["message"]),
         (&json!("error"), &json!("overloaded"), &json!("full"))
     );
+}
+
+#[test]
+fn one_that_is_announced_is_queued_until_somebody_answers() {
+    let asked = Head { backend: weighbridge_backend::BackendId::new("auto"), created: 5, ..Head::example() };
+    let mut stream = ResponseStream::new(&asked, echo(false), Some(1 << 20));
+    let mut out = Vec::new();
+    let queued: Value = serde_json::from_str(&stream.queue(&mut out)).expect("it is JSON");
+    stream.answered_by(&Head::example());
+    stream.begin(&mut out);
+    [text("Hi"), finish(FinishReason::Stop)].iter().for_each(|event| stream.write(event, &mut out));
+    stream.end(&bill(), &mut out);
+    let events = read(out);
+    assert_eq!(kinds(&events)[..4], ["created", "queued", "in_progress", "output_item.added"]);
+    assert_eq!((&queued["status"], &queued["output"], &queued["store"]), (&json!("queued"), &json!([]), &json!(true)));
+    assert_eq!((&events[0]["response"], &events[1]["response"]), (&queued, &queued));
+    let last = &events[events.len() - 1]["response"];
+    assert_eq!((&queued["model"], &last["model"]), (&json!("auto"), &json!("demo")));
+    assert_eq!((&queued["created_at"], &last["created_at"]), (&json!(5), &json!(5)));
+}
+
+#[test]
+fn one_that_nobody_answered_names_no_backend() {
+    let mut stream = ResponseStream::new(&Head::example(), echo(false), Some(1 << 20));
+    let mut out = Vec::new();
+    stream.queue(&mut out);
+    let error = json!({"error": {"message": "full", "type": "server_error", "param": null, "code": "overloaded"}});
+    assert!(stream.fail(&error, &mut out).stored);
+    let events = read(out);
+    assert_eq!(kinds(&events), ["created", "queued", "failed"]);
+    assert_eq!(events[2]["weighbridge"], json!({"backend": null, "code": "overloaded"}));
+}
+
+#[test]
+fn what_was_kept_as_queued_is_said_again_in_another_state() {
+    let kept = r#"{"id":"resp_1","status":"queued","error":null,"metadata":{"status":"queued"}}"#;
+    let said = |how| serde_json::from_str::<Value>(&restated(kept, &how)).expect("it is JSON");
+    let with = |status: &str, error: Value| json!({"id": "resp_1", "status": status, "error": error, "metadata": {"status": "queued"}});
+    assert_eq!(said(Restated::InProgress), with("in_progress", Value::Null));
+    assert_eq!(said(Restated::Cancelled), with("cancelled", Value::Null));
+    assert_eq!(said(Restated::Failed("why")), with("failed", json!({"code": "server_error", "message": "why"})));
 }
