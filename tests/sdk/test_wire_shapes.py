@@ -8,6 +8,7 @@ import unittest
 import urllib.error
 import urllib.request
 
+import pydantic
 from anthropic.types import Message, MessageTokensCount, ModelInfo, RawMessageStreamEvent
 from anthropic.types.shared import ErrorResponse
 from openai.types import Completion, Model
@@ -238,6 +239,30 @@ class Wire(unittest.TestCase):
         body = json.loads(text)
         self.assertEqual((status, body["type"], body["error"]["type"]), (413, "error", "request_too_large"))
         self.assertEqual(set(body), {"type", "error", "request_id"})
+
+    def test_a_shape_that_is_wrong_is_told(self):
+        choice = {"index": 0, "delta": {"content": "a"}, "logprobs": None, "finish_reason": None}
+        chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+        end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": {"output_tokens": 1}}
+        for kind, good, wrongs in [
+            (
+                ChatCompletionChunk,
+                chunk,
+                [
+                    {"new": 1},
+                    {"created": "1"},
+                    {"object": "chunk"},
+                    {"choices": [{**choice, "delta": {"new": 1}}]},
+                    {"choices": [{**choice, "finish_reason": "done"}]},
+                    {"choices": [{"index": 0, "delta": {}}]},
+                ],
+            ),
+            (RawMessageStreamEvent, end, [{"type": "end"}, {"usage": {"output_tokens": 1, "service_tier": "standard"}}]),
+        ]:
+            check_wire(kind, json.dumps(good))
+            for wrong in wrongs:
+                with self.subTest(**wrong), self.assertRaises((AssertionError, pydantic.ValidationError)):
+                    check_wire(kind, json.dumps({**good, **wrong}))
 
 
 if __name__ == "__main__":
