@@ -15,6 +15,7 @@ mod failover;
 mod http2;
 mod idempotency;
 mod life;
+mod loads;
 mod messages;
 mod pages;
 mod pool;

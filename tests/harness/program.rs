@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::sse::finish_all;
@@ -58,14 +58,25 @@ impl Starting {
 
     /// Starts it, and waits until it says where it listens.
     pub async fn start(self) -> Weighbridge {
+        let (program, mut addresses) = self.launch();
+        let url = timeout(PATIENCE, addresses.recv()).await.ok().flatten();
+        let url = url.unwrap_or_else(|| unreachable!("the program did not start:\n{}", program.said.all()));
+        Weighbridge { url, ..program }
+    }
+
+    /// Starts it, and does not wait: it cannot be asked anything yet.
+    pub fn begin(self) -> Weighbridge {
+        self.launch().0
+    }
+
+    /// The program without an address, and the addresses that it will tell.
+    fn launch(self) -> (Weighbridge, UnboundedReceiver<String>) {
         let (mut child, folder) = self.spawn();
         let said = Said::default();
-        let (tell, mut addresses) = unbounded_channel();
+        let (tell, addresses) = unbounded_channel();
         gather(child.stdout.take(), Arc::clone(&said.stdout), Some(tell));
         gather(child.stderr.take(), Arc::clone(&said.stderr), None);
-        let url = timeout(PATIENCE, addresses.recv()).await.ok().flatten();
-        let url = url.unwrap_or_else(|| unreachable!("the program did not start:\n{}", said.all()));
-        Weighbridge { child, url, folder, said, client: client() }
+        (Weighbridge { child, url: String::new(), folder, said, client: client() }, addresses)
     }
 
     /// Starts it in the hope that it refuses to serve, and waits for its end.

@@ -71,6 +71,8 @@ pub struct ModelStatus {
     pub loads: u64,
     /// Times that it could not be.
     pub failures: u64,
+    /// Times that a load was cancelled.
+    pub cancelled: u64,
     /// Times that it was unloaded.
     pub unloads: u64,
 }
@@ -95,7 +97,7 @@ pub enum ModelRefusal {
     Pinned,
     /// It is at work.
     Busy {
-        /// Requests that it answers or that wait for it.
+        /// Requests that it answers, and that wait for it.
         requests: usize,
     },
     /// It was tried and failed.
@@ -107,7 +109,6 @@ impl fmt::Display for ModelRefusal {
         match self {
             Self::Unknown => f.write_str("there is no local model of that name"),
             Self::Pinned => f.write_str("the model is pinned (pinned = true in the config), so that it stays loaded"),
-            Self::Busy { requests: 0 } => f.write_str("the model is being loaded; unload it once it is"),
             Self::Busy { requests } => {
                 write!(f, "the model is at work on {requests} requests; unload it once they have ended")
             }
@@ -124,9 +125,10 @@ pub trait Models: Send + Sync {
     fn status(&self) -> PoolStatus;
 
     /// Brings a model into memory, as a request for it would, also one that has just failed. Ready when it is there.
-    /// Dropping the future stops the waiting; a load under way goes on.
+    /// Dropping the future stops the waiting; a load under way goes on until somebody unloads the model.
     fn load(&self, id: &BackendId) -> BoxFuture<'static, Result<(), ModelRefusal>>;
 
-    /// Takes an idle model out of memory. Ready when its memory is free; a model that is not there is no error.
+    /// Takes an idle model out of memory, or cancels its load, with which the requests that wait for it fail. Ready when
+    /// its memory is free; a model that is not there is no error.
     fn unload(&self, id: &BackendId) -> BoxFuture<'static, Result<(), ModelRefusal>>;
 }

@@ -1,5 +1,6 @@
 //! A local model as a backend.
 
+use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,6 +71,21 @@ impl LocalModel {
     /// When the checkpoint cannot be read or computed, has no tokenizer, has a chat template that is none, or
     /// has a shorter context than the one asked for.
     pub fn load(options: ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<Arc<LocalModel>, LoadError> {
+        Self::load_while(options, &mut |at| {
+            progress(at);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same for as long as somebody wants it: where `progress` breaks off, the load ends within one matrix or as long
+    /// as the tokenizer takes, and what was read is let go of.
+    ///
+    /// # Errors
+    /// As [`LocalModel::load`], and where it was broken off.
+    pub fn load_while(
+        options: ModelOptions,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Arc<LocalModel>, LoadError> {
         let (desk, engine) = open(&options, progress)?;
         // The name of a thread cannot hold a zero byte.
         let thread = std::thread::Builder::new().name(desk.offer.id.as_str().replace('\0', ""));
@@ -101,7 +117,10 @@ impl LocalModel {
 }
 
 /// Loads a model: its two sides, with no thread between them yet.
-fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Result<(Desk, Engine), LoadError> {
+fn open(
+    options: &ModelOptions,
+    progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+) -> Result<(Desk, Engine), LoadError> {
     let checkpoint = &options.checkpoint;
     options.served_context()?;
     for (kind, weights) in checkpoint.expanded(options.compute) {
@@ -110,7 +129,7 @@ fn open(options: &ModelOptions, progress: &mut dyn FnMut(LoadProgress)) -> Resul
     // A large vocabulary takes one thread as long as the weights take all of them, so neither waits for the other.
     let (front, decoder) = std::thread::scope(|scope| {
         let front = scope.spawn(|| front(options));
-        let decoder = checkpoint.load(options.compute, progress);
+        let decoder = checkpoint.load_while(options.compute, progress);
         (front.join().unwrap_or_else(|panic| resume_unwind(panic)), decoder)
     });
     let ((mut offer, mut prompter), decoder) = (front?, decoder?);

@@ -254,8 +254,14 @@ impl ModelPool {
         Arc::new(Handle(Arc::clone(&self.keeper)))
     }
 
+    /// Loads nothing from now on: a load under way is cancelled, and requests that wait for one fail as being shut down.
+    /// Models that are there go on. For a program that lets what is under way end before it stops.
+    pub fn close(&self) {
+        self.keeper.close();
+    }
+
     /// Stops all models: no new requests, those that run or wait fail as being shut down, threads are joined. A load
-    /// that is under way is not waited for; what it brings is let go of at once. Stopping twice does nothing more.
+    /// that is under way is cancelled and not waited for. Stopping twice does nothing more.
     pub fn stop(&self) {
         self.keeper.stop();
     }
@@ -289,7 +295,7 @@ impl Models for Handle {
             match keeper.unload(index).await {
                 Ok(()) => Ok(()),
                 Err(Stays::Pinned) => Err(ModelRefusal::Pinned),
-                Err(Stays::Busy) => Err(ModelRefusal::Busy { requests: keeper.requests(index) }),
+                Err(Stays::Busy(requests)) => Err(ModelRefusal::Busy { requests }),
             }
         })
     }

@@ -43,7 +43,7 @@ pub(crate) async fn load(
     gateway.changed(&name, |models, id| models.load(id)).await
 }
 
-/// `POST /admin/models/{name}/unload`: answers once its memory is free.
+/// `POST /admin/models/{name}/unload`: answers once its memory is free. A load under way is cancelled.
 pub(crate) async fn unload(
     State(gateway): State<Arc<Core>>,
     Name(name): Name,
@@ -134,6 +134,7 @@ fn model(status: &ModelStatus) -> Value {
         "idle_ms": status.idle.map(milliseconds),
         "loads": status.loads,
         "load_failures": status.failures,
+        "loads_cancelled": status.cancelled,
         "unloads": status.unloads,
     });
     match &status.state {

@@ -84,7 +84,8 @@ impl ModelMetrics {
         ] {
             family.get_or_create(&label).set(gauge(value));
         }
-        for (result, count) in [("loaded", status.loads), ("failed", status.failures)] {
+        for (result, count) in [("loaded", status.loads), ("failed", status.failures), ("cancelled", status.cancelled)]
+        {
             let labels = LoadLabels { backend: backend.to_owned(), result };
             raise(&self.loads.get_or_create(&labels), count);
         }

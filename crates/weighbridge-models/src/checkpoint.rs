@@ -8,6 +8,7 @@ mod summary;
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -293,6 +294,22 @@ impl Checkpoint {
     /// # Errors
     /// Where a tensor cannot be read.
     pub fn load(&self, compute: Compute, progress: &mut dyn FnMut(LoadProgress)) -> Result<Decoder, CheckpointError> {
+        self.load_while(compute, &mut |at| {
+            progress(at);
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The same for as long as somebody wants it: where `progress` breaks off, reading ends and what was read is let go
+    /// of.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read, and where it was broken off.
+    pub fn load_while(
+        &self,
+        compute: Compute,
+        progress: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
+    ) -> Result<Decoder, CheckpointError> {
         let loaded = load::load(&self.inner.spec, &self.inner.weights, &self.treatment(compute), progress);
         loaded.map_err(|problem| self.error(problem.into()))
     }

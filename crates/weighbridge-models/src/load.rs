@@ -7,6 +7,7 @@ mod extras;
 mod indexer;
 mod mixer;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use candle_core::quantized::QTensor;
@@ -47,25 +48,25 @@ pub fn on_one_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// Reads all weights of a decoder, reporting after each.
+/// Reads all weights of a decoder, reporting after each, until a report says that nobody wants it any more.
 pub(crate) fn load(
     spec: &DecoderSpec,
     weights: &Weights,
     treatment: &Treatment,
-    report: &mut dyn FnMut(LoadProgress),
+    report: &mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
 ) -> Result<Decoder, WeightError> {
     weights.check_whole()?;
     let total_bytes = weights.check(spec)?.iter().map(|(_, stored)| stored.range.len() as u64).sum();
     let progress = LoadProgress { done_bytes: 0, total_bytes };
-    report(progress);
     let cpu = match treatment.compute {
         Compute::Cpu { precision, tier, .. } => Some((cpu::processors(tier)?, precision)),
         _ => None,
     };
-    let decoder = Loader { spec, weights, treatment, cpu, report, progress }.decoder()?;
-    // All that is needed of the files was copied.
+    let mut loader = Loader { spec, weights, treatment, cpu, report, progress };
+    let decoder = loader.advance(0).and_then(|()| loader.decoder());
+    // All that is needed of the files was copied, or nothing is.
     weights.release();
-    Ok(decoder)
+    decoder
 }
 
 struct Loader<'a> {
@@ -74,7 +75,7 @@ struct Loader<'a> {
     treatment: &'a Treatment,
     /// What the kernels compute on and how exactly, where they do.
     cpu: Option<(Cpu, Precision)>,
-    report: &'a mut dyn FnMut(LoadProgress),
+    report: &'a mut dyn FnMut(LoadProgress) -> ControlFlow<()>,
     progress: LoadProgress,
 }
 
@@ -223,7 +224,7 @@ impl Loader<'_> {
             && !is_merged
             && let Some((packed, bytes)) = self.weights.packed(part, self.spec)?
         {
-            self.advance(bytes);
+            self.advance(bytes)?;
             return Ok(Matrix::Packed(Arc::new(packed)));
         }
         self.dense(part).map(Matrix::Dense)
@@ -257,7 +258,7 @@ impl Loader<'_> {
             && !self.is_merged(part)
             && let Some((packed, bytes)) = self.weights.for_kernels(part, self.spec, &cpu)?
         {
-            self.advance(bytes);
+            self.advance(bytes)?;
             return Ok(Matrix::of_kernels(packed, cpu, part, precision));
         }
         let matrix = self.dense(part)?;
@@ -275,7 +276,7 @@ impl Loader<'_> {
 
     fn dense(&mut self, part: Part) -> Result<Tensor, WeightError> {
         let (tensor, bytes) = self.weights.dense(part, self.spec)?;
-        self.advance(bytes);
+        self.advance(bytes)?;
         match self.low_rank(part)?.filter(|_| self.is_merged(part)) {
             Some(update) => {
                 let merged = update.product().and_then(|update| tensor + update);
@@ -299,9 +300,13 @@ impl Loader<'_> {
         adapter.low_rank(&place, rows).transpose().map_err(|source| self.failed(part, source))
     }
 
-    fn advance(&mut self, bytes: u64) {
+    /// Tells how far it has come.
+    ///
+    /// # Errors
+    /// [`WeightError::Stopped`] where nobody wants it any more.
+    fn advance(&mut self, bytes: u64) -> Result<(), WeightError> {
         self.progress.done_bytes += bytes;
-        (self.report)(self.progress);
+        if (self.report)(self.progress).is_break() { Err(WeightError::Stopped) } else { Ok(()) }
     }
 
     fn failed(&self, part: Part, source: candle_core::Error) -> WeightError {

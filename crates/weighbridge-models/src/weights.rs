@@ -53,6 +53,9 @@ pub enum WeightError {
     /// The file has become shorter since it was opened.
     #[error("the file of tensor `{0}` was cut short since it was opened; put it back, or restart with another one")]
     Cut(String),
+    /// Whoever wanted it wants it no more.
+    #[error("the load was stopped")]
+    Stopped,
     /// The processor lacks the instructions that were asked for.
     #[error(transparent)]
     Tier(#[from] weighbridge_kernels::TierError),

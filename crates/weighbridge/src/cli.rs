@@ -157,7 +157,7 @@ pub(crate) enum ModelsCommand {
         #[command(flatten)]
         gateway: GatewayArguments,
     },
-    /// Have a running gateway unload a model that nobody uses, and wait until its memory is free
+    /// Have a running gateway unload a model that nobody uses, or cancel its load, and wait until its memory is free
     Unload {
         /// Its name in the config of the gateway
         #[arg(value_name = "MODEL")]

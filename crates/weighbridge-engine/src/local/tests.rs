@@ -25,7 +25,7 @@ fn opened(change: impl FnOnce(&mut ModelOptions)) -> Result<(Desk, Engine), Box<
     let mut options = ModelOptions::new(BackendId::new("demo"), checkpoint);
     (options.max_running, options.max_waiting, options.prefill_chunk) = (2, 2, Some(5));
     change(&mut options);
-    Ok(open(&options, &mut |_| {})?)
+    Ok(open(&options, &mut |_| ControlFlow::Continue(()))?)
 }
 
 /// A greedy request with one question.

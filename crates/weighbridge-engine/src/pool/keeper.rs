@@ -28,7 +28,7 @@ pub(super) struct Keeper {
     state: Mutex<State>,
     /// Wakes the thread that watches the time.
     sooner: Condvar,
-    /// Told after every unload.
+    /// Told after every unload, and every load that was cancelled.
     unloaded: Notify,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -108,8 +108,10 @@ impl Keeper {
             state.slots[index.0].began = now;
             state.slots[index.0].options.clone()
         });
+        let began = Instant::now();
+        tracing::info!(model = options.id.as_str(), "loading");
         let local = LocalModel::load(options, progress)?;
-        self.came(index, local);
+        self.came(index, local, began);
         Ok(())
     }
 
@@ -156,7 +158,7 @@ impl Keeper {
         }
     }
 
-    /// Takes an idle model out of memory. Ready once its memory is free.
+    /// Takes an idle model out of memory, or cancels its load. Ready once its memory is free.
     pub(super) async fn unload(self: &Arc<Self>, index: ModelIndex) -> Result<(), Stays> {
         self.turn(|state, _, actions| state.residents.unload(index, actions))?;
         loop {
@@ -167,13 +169,6 @@ impl Keeper {
             }
             unloaded.await;
         }
-    }
-
-    /// Requests that a model answers, and that wait for it.
-    pub(super) fn requests(&self, index: ModelIndex) -> usize {
-        let state = self.lock();
-        let resident = state.residents.model(index);
-        resident.users() + resident.waiting()
     }
 
     /// How a model is for the plan: one that can be loaded counts as ready.
@@ -219,11 +214,17 @@ impl Keeper {
         PoolStatus { budget_bytes: self.pool.budget, held_bytes: state.residents.held(), models: models.collect() }
     }
 
+    /// Loads nothing from now on, and cancels what is being loaded.
+    pub(super) fn close(self: &Arc<Self>) {
+        self.turn(|state, now, actions| state.residents.load_no_more(now, actions));
+    }
+
     /// Stops all models and the thread that watches the time.
     pub(super) fn stop(&self) {
         let (waiters, locals) = {
             let mut state = self.lock();
             state.stopping = true;
+            state.slots.iter().for_each(|slot| slot.progress.stop());
             let locals: Vec<_> = state.slots.iter().filter_map(|slot| slot.local.clone()).collect();
             (std::mem::take(&mut state.waiters), locals)
         };
@@ -285,23 +286,21 @@ impl Keeper {
 
     /// Loads a model, beside whatever the others compute.
     fn bring(self: &Arc<Self>, index: ModelIndex, loading: Loading) {
-        let (id, began, beside) = (loading.options.id.clone(), Instant::now(), loading.beside);
-        tracing::info!(model = id.as_str(), "loading");
+        let (began, beside) = (Instant::now(), loading.beside);
+        tracing::info!(model = loading.options.id.as_str(), "loading");
         let loaded =
             catch_unwind(AssertUnwindSafe(|| if beside { on_one_thread(|| loading.load()) } else { loading.load() }));
         match loaded {
-            Ok(Ok(local)) => {
-                tracing::info!(model = id.as_str(), seconds = began.elapsed().as_secs_f32(), "loaded");
-                self.came(index, local);
-            }
+            Ok(Ok(local)) => self.came(index, local, began),
             Ok(Err(error)) => self.failed(index, error),
             Err(_) => self.failed(index, LoadError::Panic),
         }
     }
 
-    fn came(self: &Arc<Self>, index: ModelIndex, local: Arc<LocalModel>) {
-        let stopped = self.turn(|state, now, actions| {
-            if state.stopping {
+    fn came(self: &Arc<Self>, index: ModelIndex, local: Arc<LocalModel>, began: Instant) {
+        let id = local.offer().id.clone();
+        let unwanted = self.turn(|state, now, actions| {
+            if state.is_cancelled(index) {
                 return Some(local);
             }
             if self.pool.budget.is_none() {
@@ -314,17 +313,41 @@ impl Keeper {
             state.residents.loaded(index, now, actions);
             None
         });
-        drop(stopped);
+        match unwanted {
+            None => tracing::info!(model = id.as_str(), seconds = began.elapsed().as_secs_f32(), "loaded"),
+            Some(local) => {
+                drop(local);
+                self.cancelled(index);
+            }
+        }
     }
 
     fn failed(self: &Arc<Self>, index: ModelIndex, error: LoadError) {
-        self.turn(|state, now, actions| {
+        let is_cancelled = self.turn(|state, now, actions| {
+            if state.is_cancelled(index) {
+                return true;
+            }
             let slot = &mut state.slots[index.0];
             tracing::error!(model = slot.options.id.as_str(), error = %error, "the model could not be loaded");
             slot.failure = words::reason(&error);
             slot.failures += 1;
             state.residents.load_failed(index, now, actions);
+            false
         });
+        if is_cancelled {
+            self.cancelled(index);
+        }
+    }
+
+    /// A load that was cancelled has ended, and its memory is free.
+    fn cancelled(self: &Arc<Self>, index: ModelIndex) {
+        self.turn(|state, now, actions| {
+            let slot = &mut state.slots[index.0];
+            tracing::info!(model = slot.options.id.as_str(), "the load was cancelled");
+            slot.cancelled += 1;
+            state.residents.unloaded(index, now, actions);
+        });
+        self.unloaded.notify_waiters();
     }
 
     /// Ends a model's thread and frees its memory.

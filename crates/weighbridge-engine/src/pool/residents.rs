@@ -56,6 +56,8 @@ pub(crate) enum Action {
     Load(ModelIndex),
     /// Take it out of memory, then say [`Residents::unloaded`].
     Unload(ModelIndex),
+    /// Break its load off, then say [`Residents::unloaded`], however far that has come by then.
+    Cancel(ModelIndex),
     /// The request has its model, until [`Residents::released`].
     Admit(Ticket, ModelIndex),
     /// It will not have it.
@@ -73,6 +75,10 @@ pub(crate) enum Why {
     Crowded,
     /// The model could not be loaded, and is not tried again before then.
     Failed(Time),
+    /// Its load was cancelled at will.
+    Cancelled,
+    /// Nothing is loaded any more.
+    Closing,
 }
 
 /// What becomes of a request as it arrives.
@@ -89,7 +95,8 @@ pub(crate) enum Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stays {
     Pinned,
-    Busy,
+    /// So many requests hold it or wait for it.
+    Busy(usize),
 }
 
 /// One model.
@@ -128,6 +135,8 @@ pub(crate) struct Residents {
     queue: Vec<Waiter>,
     /// When room was last given to who waits.
     settled_at: Time,
+    /// Nothing is loaded any more.
+    is_closing: bool,
 }
 
 impl Residents {
@@ -149,6 +158,7 @@ impl Residents {
             models: models.into_iter().map(resident).collect(),
             queue: Vec::new(),
             settled_at: Time::ZERO,
+            is_closing: false,
         }
     }
 
@@ -191,6 +201,7 @@ impl Residents {
                 resident.used_at = now;
                 return Arrival::Admitted;
             }
+            _ if self.is_closing => return Arrival::Refused(Why::Closing),
             Stage::Failed(until) if now < until && !insistent => return Arrival::Refused(Why::Failed(until)),
             Stage::Failed(_) => resident.stage = Stage::Unloaded,
             _ => {}
@@ -249,13 +260,19 @@ impl Residents {
         self.settle(now, actions);
     }
 
-    /// Somebody wants a model out of memory.
+    /// Somebody wants a model out of memory. Where it is on its way there, whoever waits for it is refused.
     pub(crate) fn unload(&mut self, model: ModelIndex, actions: &mut Vec<Action>) -> Result<(), Stays> {
         let resident = &mut self.models[model.0];
         match resident.stage {
             Stage::Ready | Stage::Loading if resident.terms.pinned => Err(Stays::Pinned),
-            Stage::Loading => Err(Stays::Busy),
-            Stage::Ready if resident.users + resident.waiting > 0 => Err(Stays::Busy),
+            Stage::Loading => {
+                self.cancel(model, actions);
+                self.refuse(actions, |waiter| (waiter.model == model).then_some(Why::Cancelled));
+                Ok(())
+            }
+            Stage::Ready if resident.users + resident.waiting > 0 => {
+                Err(Stays::Busy(resident.users + resident.waiting))
+            }
             Stage::Ready => {
                 resident.stage = Stage::Unloading;
                 actions.push(Action::Unload(model));
@@ -263,6 +280,29 @@ impl Residents {
             }
             Stage::Unloaded | Stage::Unloading | Stage::Failed(_) => Ok(()),
         }
+    }
+
+    /// Nothing is loaded from now on: loads under way are cancelled, and whoever waits for one is refused. What is there
+    /// stays, and serves whoever wants it.
+    pub(crate) fn load_no_more(&mut self, now: Time, actions: &mut Vec<Action>) {
+        self.is_closing = true;
+        for model in (0..self.models.len()).map(ModelIndex) {
+            match self.models[model.0].stage {
+                Stage::Loading => self.cancel(model, actions),
+                Stage::Ready => {
+                    self.models[model.0].closed = false;
+                    self.admit(model, now, actions);
+                }
+                Stage::Unloaded | Stage::Unloading | Stage::Failed(_) => {}
+            }
+        }
+        self.refuse(actions, |_| Some(Why::Closing));
+    }
+
+    /// Until it is out of memory it holds its room.
+    fn cancel(&mut self, model: ModelIndex, actions: &mut Vec<Action>) {
+        self.models[model.0].stage = Stage::Unloading;
+        actions.push(Action::Cancel(model));
     }
 
     /// Time has passed.

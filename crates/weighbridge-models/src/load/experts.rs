@@ -62,7 +62,7 @@ impl Loader<'_> {
     fn experts_of_tokens(&mut self, index: usize, spec: &ExpertsSpec) -> Result<Vec<u32>, WeightError> {
         let part = Part::Own(Some(index), EXPERTS_OF_TOKENS);
         let (experts, bytes) = self.weights.integers(part, self.spec)?;
-        self.advance(bytes);
+        self.advance(bytes)?;
         let known = |expert: i64| u32::try_from(expert).ok().filter(|&expert| (expert as usize) < spec.count);
         let known = |expert: i64| {
             let problem = || candle_core::Error::Msg(format!("it names expert {expert} of {}", spec.count));
@@ -116,7 +116,7 @@ impl Loader<'_> {
         if self.weights.names.packing == Packing::Mxfp4 {
             let blocks = self.weights.bytes(part, self.spec)?;
             let scales = self.weights.bytes(scales, self.spec)?;
-            self.advance((blocks.len() + scales.len()) as u64);
+            self.advance((blocks.len() + scales.len()) as u64)?;
             let rows = self.weights.names.shape(part, self.spec)[0];
             return mxfp4(&blocks, &scales, rows).map_err(|source| self.failed(part, source));
         }

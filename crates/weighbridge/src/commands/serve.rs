@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tracing::info;
 use weighbridge_backend::Backend;
-use weighbridge_engine::Footprint;
+use weighbridge_engine::{Footprint, ModelPool, PoolPlan};
 use weighbridge_gateway::{Callers, Drained, Gateway, Options};
-use weighbridge_ledger::Ledger;
+use weighbridge_ledger::{Ledger, LedgerClosed};
 use weighbridge_policy::Route;
 use weighbridge_providers::{Client, HostedModel};
 
@@ -69,7 +69,15 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
     let ledger = open_ledger(&config)?;
     let plan = local::plan(&config)?;
     let footprints: Vec<Footprint> = plan.models().map(|(_, footprint)| footprint).collect();
-    let pool = local::start(plan)?;
+    let mut stop = Box::pin(stop_signal()?);
+    let pool = tokio::select! {
+        pool = start(plan) => Arc::new(pool?),
+        () = &mut stop => {
+            say!("stopped before its models were loaded");
+            ledger.close()?;
+            return Ok(());
+        }
+    };
     let mut backends: Vec<Arc<dyn Backend>> = Vec::new();
     backends.extend(pool.backends().iter().map(|model| Arc::clone(model) as Arc<dyn Backend>));
     for provider in &config.providers {
@@ -85,11 +93,17 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
         ledger: ledger.handle.clone(),
         limits: config.limits,
     });
-    let served = gateway.serve(listeners, stop_signal()?, config.grace).await;
+    let closing = Arc::clone(&pool);
+    let stop = async move {
+        stop.await;
+        // The answers that run may end; nobody's load is worth waiting for any more.
+        closing.close();
+    };
+    let served = gateway.serve(listeners, stop, config.grace).await;
     pool.stop();
-    let closed = ledger.handle.close();
+    let closed = ledger.close();
     farewell(served);
-    let closed = closed.map_err(|error| Failure::failed(format!("receipts were lost at the end: {error}")))?;
+    let closed = closed?;
     info!(receipts = closed.written, "stopped");
     Ok(())
 }
@@ -97,6 +111,22 @@ async fn serve(config: Config, origin: String) -> Result<(), Failure> {
 struct OpenLedger {
     handle: Ledger,
     path: std::path::PathBuf,
+}
+
+impl OpenLedger {
+    fn close(&self) -> Result<LedgerClosed, Failure> {
+        self.handle.close().map_err(|error| Failure::failed(format!("receipts were lost at the end: {error}")))
+    }
+}
+
+/// Loads what is to be there from the start, on a thread of its own, so that a signal is heard meanwhile.
+async fn start(plan: PoolPlan) -> Result<ModelPool, Failure> {
+    let (done, started) = tokio::sync::oneshot::channel();
+    let loads = std::thread::Builder::new().name("start".to_owned());
+    // Where nobody waits any more, what was loaded is let go of.
+    let loads = loads.spawn(move || _ = done.send(local::start(plan)));
+    loads.map_err(|error| Failure::failed(format!("cannot start the thread that loads models: {error}")))?;
+    started.await.unwrap_or_else(|_| Err(Failure::failed("loading the models panicked; the log says where")))
 }
 
 fn open_ledger(config: &Config) -> Result<OpenLedger, Failure> {

@@ -1,8 +1,9 @@
 //! What the keeper holds: where each model stands, who waits, and what comes of a decision.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -46,14 +47,16 @@ pub(in crate::pool) struct Slot {
     pub(super) failure: String,
     pub(super) loads: u64,
     pub(super) failures: u64,
+    pub(super) cancelled: u64,
     pub(super) unloads: u64,
 }
 
-/// How far a load has come, in bytes.
+/// How far a load has come, in bytes, and whether it is wanted still.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    stopped: AtomicBool,
 }
 
 /// What a request that waits is told.
@@ -78,13 +81,17 @@ impl Loading {
     pub(super) fn load(self) -> Result<Arc<LocalModel>, LoadError> {
         let id = self.options.id.clone();
         let mut told = Instant::now();
-        LocalModel::load(self.options, &mut |at| {
+        LocalModel::load_while(self.options, &mut |at| {
             self.progress.set(at);
+            if self.progress.stopped.load(Ordering::Relaxed) {
+                return ControlFlow::Break(());
+            }
             if told.elapsed() >= TOLD_EVERY {
                 told = Instant::now();
                 let percent = at.done_bytes * 100 / at.total_bytes.max(1);
                 tracing::info!(model = id.as_str(), percent, "loading");
             }
+            ControlFlow::Continue(())
         })
     }
 }
@@ -102,6 +109,7 @@ impl Slot {
             failure: String::new(),
             loads: 0,
             failures: 0,
+            cancelled: 0,
             unloads: 0,
         }
     }
@@ -111,6 +119,11 @@ impl Progress {
     pub(super) fn set(&self, progress: LoadProgress) {
         self.done.store(progress.done_bytes, Ordering::Relaxed);
         self.total.store(progress.total_bytes, Ordering::Relaxed);
+    }
+
+    /// Nobody wants the load any more.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn get(&self) -> (u64, u64) {
@@ -155,6 +168,11 @@ impl State {
         })
     }
 
+    /// Whether a load that comes to its end was cancelled meanwhile.
+    pub(super) fn is_cancelled(&self, index: ModelIndex) -> bool {
+        self.stopping || self.residents.model(index).stage() == Stage::Unloading
+    }
+
     /// What an action takes to be carried out.
     pub(super) fn order(&mut self, keeper: &Arc<Keeper>, action: Action, now: Time) -> Option<Order> {
         match action {
@@ -166,6 +184,10 @@ impl State {
                 Some(Order::Load(index, Box::new(Loading { options, progress, beside })))
             }
             Action::Unload(index) => Some(Order::Unload(index, self.slots[index.0].local.take()?)),
+            Action::Cancel(index) => {
+                self.slots[index.0].progress.stop();
+                None
+            }
             Action::Admit(ticket, index) => {
                 let waiter = self.waiters.remove(&ticket)?;
                 let lease = self.local(index).map(|local| Lease { keeper: Arc::clone(keeper), index, local });
@@ -185,6 +207,8 @@ impl State {
             Why::TooSlow => words::too_slow(slot, pool, now),
             Why::Crowded => words::crowded(slot, self.residents.model(index).waiting()),
             Why::Failed(until) => words::unavailable(slot, until.saturating_sub(now)),
+            Why::Cancelled => words::cancelled(slot),
+            Why::Closing => words::closing(slot),
         }
     }
 
@@ -213,6 +237,7 @@ impl State {
             idle: resident.idle_since().map(|since| now.saturating_sub(since)),
             loads: slot.loads,
             failures: slot.failures,
+            cancelled: slot.cancelled,
             unloads: slot.unloads,
         }
     }

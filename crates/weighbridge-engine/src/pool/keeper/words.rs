@@ -61,6 +61,25 @@ pub(super) fn crowded(slot: &Slot, waiting: usize) -> Failure {
     again_after(Duration::from_secs(5), Failure::new(FailureKind::Overloaded, message))
 }
 
+/// Its load was cancelled by whoever runs the gateway.
+pub(super) fn cancelled(slot: &Slot) -> Failure {
+    let message = format!(
+        "the load of the model \"{}\" was cancelled by an unload; ask again to have it loaded",
+        slot.options.id
+    );
+    Failure::new(FailureKind::Unavailable, message)
+}
+
+/// The program is on its way out.
+pub(super) fn closing(slot: &Slot) -> Failure {
+    let message = format!(
+        "the model \"{}\" is not in memory, and as the gateway is being stopped it is not loaded any more; ask again \
+         once it is started",
+        slot.options.id
+    );
+    again_after(Duration::from_secs(5), Failure::new(FailureKind::ShuttingDown, message))
+}
+
 pub(super) fn unavailable(slot: &Slot, retry_in: Duration) -> Failure {
     again_after(retry_in, Failure::new(FailureKind::Unavailable, failed(slot, retry_in)))
 }

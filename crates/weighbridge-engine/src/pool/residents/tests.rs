@@ -24,6 +24,20 @@ enum Coming {
     Unloaded(usize),
     Ends(usize),
     Leaves(u64),
+    /// An operator unloads it.
+    Unloads(usize),
+    /// The program is about to stop.
+    Closes,
+}
+
+impl Coming {
+    /// The same with one of so many models.
+    fn of(self, models: usize) -> Self {
+        match self {
+            Self::Unloads(model) => Self::Unloads(model % models),
+            other => other,
+        }
+    }
 }
 
 /// What one request does: when it comes, for which model, how long its answer takes, and after which wait it leaves.
@@ -87,6 +101,13 @@ impl House {
         house
     }
 
+    /// Something that happens at a time, whatever comes.
+    fn will(mut self, at: u64, coming: Coming) -> Self {
+        self.number += 1;
+        self.coming.insert((ms(at), self.number, coming));
+        self
+    }
+
     fn expect(&mut self, after: Duration, coming: Coming) {
         self.number += 1;
         self.coming.insert((self.now + after, self.number, coming));
@@ -135,6 +156,10 @@ impl House {
                     Arrival::Refused(why) => self.ends(number, Outcome::Refused(why)),
                 }
             }
+            Coming::Loaded(model) if self.residents.model(ModelIndex(model)).stage() == Stage::Unloading => {
+                self.log.push(format!("{model} cancelled"));
+                self.residents.unloaded(ModelIndex(model), now, actions);
+            }
             Coming::Loaded(model) if self.loads[model].1 => {
                 self.residents.load_failed(ModelIndex(model), now, actions);
             }
@@ -147,6 +172,8 @@ impl House {
                 self.users[model] -= 1;
                 self.residents.released(ModelIndex(model), now, actions);
             }
+            Coming::Unloads(model) => _ = self.residents.unload(ModelIndex(model), actions),
+            Coming::Closes => self.residents.load_no_more(now, actions),
             Coming::Leaves(ticket) => {
                 if let Some(number) = self.waiting.remove(&Ticket(ticket)) {
                     self.ends(number, Outcome::Left);
@@ -165,6 +192,10 @@ impl House {
                     assert!(!self.residents.model(model).terms().pinned, "a pinned model is unloaded");
                     self.log.push(format!("{} unloaded", model.0));
                     self.expect(self.loads[model.0].0 / 2, Coming::Unloaded(model.0));
+                }
+                // Its load ends in its own time, and says then that it was cancelled.
+                Action::Cancel(model) => {
+                    assert_eq!(self.residents.model(model).stage(), Stage::Unloading, "it holds its room until then");
                 }
                 Action::Admit(ticket, model) => {
                     let number = self.waiting.remove(&ticket).expect("who is admitted waits");
@@ -325,15 +356,38 @@ fn at_will_only_an_idle_model_goes() {
     let mut house = House::new(30, &[terms(10), pinned], &[(ms(100), false); 2], &[visit(0, 0, 500)]);
     let mut actions = Vec::new();
     house.run_until(ms(50));
-    assert_eq!(house.residents.unload(ModelIndex(0), &mut actions), Err(Stays::Busy), "it is loading");
+    assert_eq!(house.residents.unload(ModelIndex(1), &mut actions), Err(Stays::Pinned), "it is loading");
     house.run_until(ms(300));
-    assert_eq!(house.residents.unload(ModelIndex(0), &mut actions), Err(Stays::Busy), "it answers");
+    assert_eq!(house.residents.unload(ModelIndex(0), &mut actions), Err(Stays::Busy(1)), "it answers");
     assert_eq!(house.residents.unload(ModelIndex(1), &mut actions), Err(Stays::Pinned));
     house.run_until(ms(700));
     assert_eq!(house.residents.unload(ModelIndex(0), &mut actions), Ok(()));
     assert_eq!(actions, [Action::Unload(ModelIndex(0))]);
     assert_eq!(house.residents.unload(ModelIndex(0), &mut actions), Ok(()), "it goes already");
     assert_eq!(actions.len(), 1);
+}
+
+#[test]
+fn a_load_is_cancelled_at_will_and_holds_its_room_until_it_has_ended() {
+    let visits = [visit(0, 0, 1), visit(10, 0, 1), visit(20, 1, 1), visit(60, 0, 1)];
+    let mut house = house(10, 2, &visits).will(50, Coming::Unloads(0));
+    house.run_until(ms(99));
+    assert_eq!((house.residents.held(), house.outcomes()), (10, vec![Outcome::Refused(Why::Cancelled); 2]));
+    house.run();
+    assert_eq!(house.log, ["0 cancelled", "1 loaded", "1 unloaded", "0 loaded"]);
+    assert_eq!(house.outcomes()[2..], [Outcome::Answered; 2], "who comes later has it loaded again");
+}
+
+#[test]
+fn who_stops_waits_for_no_load_and_lets_what_is_there_answer() {
+    let visits =
+        [visit(0, 0, 1), visit(150, 1, 1), visit(160, 0, 100), visit(170, 2, 1), visit(210, 0, 1), visit(210, 2, 1)];
+    let mut house = house(20, 3, &visits).will(200, Coming::Closes);
+    house.run();
+    let closing = Outcome::Refused(Why::Closing);
+    let answered = Outcome::Answered;
+    assert_eq!(house.outcomes(), [answered, closing, answered, closing, answered, closing]);
+    assert_eq!(house.log, ["0 loaded", "1 cancelled"]);
 }
 
 #[test]
@@ -357,6 +411,11 @@ fn visits(most: usize, models: usize, takes: u64) -> impl Strategy<Value = Vec<V
         };
         visits.into_iter().map(visit).collect()
     })
+}
+
+/// What comes in between: at a time, an operator who unloads a model.
+fn mishaps() -> impl Strategy<Value = Vec<(u64, Coming)>> {
+    prop::collection::vec((0u64..4000, (0usize..5).prop_map(Coming::Unloads)), 0..6)
 }
 
 /// Models that may all be loaded beside those that are pinned, and the budget.
@@ -384,10 +443,18 @@ proptest! {
     fn whatever_comes_every_request_is_answered_or_refused_within_its_bound(
         (budget, terms, loads) in models(),
         visits in visits(60, 5, 900),
+        mishaps in mishaps(),
+        closes in prop::option::weighted(0.2, 0u64..6000),
     ) {
         let visits: Vec<Visit> =
             visits.into_iter().map(|visit| Visit { model: visit.model % terms.len(), ..visit }).collect();
         let mut house = House::new(budget, &terms, &loads, &visits);
+        for (at, mishap) in mishaps {
+            house = house.will(at, mishap.of(terms.len()));
+        }
+        if let Some(at) = closes {
+            house = house.will(at, Coming::Closes);
+        }
         house.run();
         prop_assert_eq!(house.outcomes.len(), visits.len());
         for (number, (outcome, wait)) in &house.outcomes {
