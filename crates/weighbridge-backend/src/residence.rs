@@ -23,7 +23,7 @@ pub enum ModelState {
     Ready,
     /// They are being let go of.
     Unloading,
-    /// They could not be brought.
+    /// They could not be brought, or its engine has died.
     Failed {
         /// Why.
         reason: String,
@@ -73,7 +73,9 @@ pub struct ModelStatus {
     pub failures: u64,
     /// Times that a load was cancelled.
     pub cancelled: u64,
-    /// Times that it was unloaded.
+    /// Times that its engine has died.
+    pub deaths: u64,
+    /// Times that it was unloaded, by death too.
     pub unloads: u64,
 }
 

@@ -33,6 +33,9 @@ pub(crate) enum Message {
     Answer(Vec<Sequence>),
     /// Wakes a sleeping loop after [`Life::stop`].
     Stop,
+    /// Ends the loop by a fault.
+    #[cfg(test)]
+    Die,
 }
 
 /// Everything that the thread of a model owns.
@@ -181,7 +184,12 @@ impl Engine {
     }
 
     fn admit(&mut self, message: Message) {
-        let Message::Answer(sequences) = message else { return };
+        let sequences = match message {
+            Message::Answer(sequences) => sequences,
+            Message::Stop => return,
+            #[cfg(test)]
+            Message::Die => std::panic::resume_unwind(Box::new("told to die")),
+        };
         let mut sequences = sequences.into_iter();
         let Some(first) = sequences.next() else { return };
         let waits = first.leaves_prompt() && sequences.len() > 0;

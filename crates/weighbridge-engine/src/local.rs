@@ -1,7 +1,7 @@
 //! A local model as a backend.
 
 use std::ops::ControlFlow;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -89,7 +89,14 @@ impl LocalModel {
         let (desk, engine) = open(&options, progress)?;
         // The name of a thread cannot hold a zero byte.
         let thread = std::thread::Builder::new().name(desk.offer.id.as_str().replace('\0', ""));
-        let thread = thread.spawn(move || engine.run()).map_err(LoadError::Thread)?;
+        let life = Arc::clone(&desk.life);
+        let run = move || {
+            // What it had is dropped as the panic passes, before anybody is told.
+            if catch_unwind(AssertUnwindSafe(|| engine.run())).is_err() {
+                life.over();
+            }
+        };
+        let thread = thread.spawn(run).map_err(LoadError::Thread)?;
         Ok(Arc::new(Self { desk: Arc::new(desk), thread: Mutex::new(Some(thread)) }))
     }
 
@@ -111,8 +118,27 @@ impl LocalModel {
         // Where it fails, the thread has ended already.
         _ = self.desk.inbox.send(Message::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // A panic of the thread was noted by the thread, and is told by `health`.
+        // A panic of the thread was noted by the thread, and is told by `health`. The thread itself may call this when
+        // it has died, and cannot wait for its own end.
+        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
         _ = thread.map(JoinHandle::join);
+    }
+
+    /// Whether its thread has ended by a fault.
+    pub(crate) fn has_died(&self) -> bool {
+        self.desk.life.has_died()
+    }
+
+    /// Has somebody told once its thread has ended by a fault and the memory of its weights is free, also where that has
+    /// happened already. The one who asked last is told.
+    pub(crate) fn when_dead(&self, tell: impl FnOnce() + Send + 'static) {
+        self.desk.life.when_over(tell);
+    }
+
+    /// Ends its thread by a fault.
+    #[cfg(test)]
+    pub(crate) fn kill(&self) {
+        _ = self.desk.inbox.send(Message::Die);
     }
 }
 

@@ -135,6 +135,7 @@ fn model(status: &ModelStatus) -> Value {
         "loads": status.loads,
         "load_failures": status.failures,
         "loads_cancelled": status.cancelled,
+        "deaths": status.deaths,
         "unloads": status.unloads,
     });
     match &status.state {

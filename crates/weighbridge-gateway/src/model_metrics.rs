@@ -18,6 +18,7 @@ pub(crate) struct ModelMetrics {
     waiting: Family<ModelLabel, Gauge>,
     loads: Family<LoadLabels, Counter>,
     unloads: Family<ModelLabel, Counter>,
+    deaths: Family<ModelLabel, Counter>,
     budget: Gauge,
     held: Gauge,
 }
@@ -46,6 +47,7 @@ impl ModelMetrics {
         registry.register("model_waiting", "Requests that wait for a local model to be there", self.waiting.clone());
         registry.register("model_loads", "Loads of a local model, by result", self.loads.clone());
         registry.register("model_unloads", "Times that a local model was unloaded", self.unloads.clone());
+        registry.register("model_deaths", "Times that the engine of a local model has died", self.deaths.clone());
         let mut bytes = |name, help, family: &Family<ModelLabel, Gauge>| {
             registry.register_with_unit(name, help, Unit::Bytes, family.clone());
         };
@@ -90,6 +92,7 @@ impl ModelMetrics {
             raise(&self.loads.get_or_create(&labels), count);
         }
         raise(&self.unloads.get_or_create(&label), status.unloads);
+        raise(&self.deaths.get_or_create(&label), status.deaths);
     }
 }
 

@@ -14,7 +14,7 @@ use weighbridge_backend::{Backend, BackendId, Failure, Forecast, Health, Load, P
 use weighbridge_models::{LoadProgress, on_one_thread};
 
 pub(super) use self::state::Slot;
-use self::state::{Loading, Order, State, Verdict};
+use self::state::{Fault, Loading, Order, State, Verdict};
 use super::PoolOptions;
 use super::residents::{Action, Arrival, ModelIndex, Residents, Stage, Stays, Ticket, Time};
 use crate::life::shutting_down;
@@ -298,7 +298,7 @@ impl Keeper {
     }
 
     fn came(self: &Arc<Self>, index: ModelIndex, local: Arc<LocalModel>, began: Instant) {
-        let id = local.offer().id.clone();
+        let (id, placed) = (local.offer().id.clone(), Arc::clone(&local));
         let unwanted = self.turn(|state, now, actions| {
             if state.is_cancelled(index) {
                 return Some(local);
@@ -314,9 +314,18 @@ impl Keeper {
             None
         });
         match unwanted {
-            None => tracing::info!(model = id.as_str(), seconds = began.elapsed().as_secs_f32(), "loaded"),
+            None => {
+                tracing::info!(model = id.as_str(), seconds = began.elapsed().as_secs_f32(), "loaded");
+                // It may have died by now, so that this is said outside of any lock.
+                let keeper = Arc::downgrade(self);
+                placed.when_dead(move || {
+                    if let Some(keeper) = keeper.upgrade() {
+                        keeper.died(index);
+                    }
+                });
+            }
             Some(local) => {
-                drop(local);
+                drop((local, placed));
                 self.cancelled(index);
             }
         }
@@ -329,7 +338,7 @@ impl Keeper {
             }
             let slot = &mut state.slots[index.0];
             tracing::error!(model = slot.options.id.as_str(), error = %error, "the model could not be loaded");
-            slot.failure = words::reason(&error);
+            slot.failure = Fault::Load(words::reason(&error));
             slot.failures += 1;
             state.residents.load_failed(index, now, actions);
             false
@@ -348,6 +357,23 @@ impl Keeper {
             state.residents.unloaded(index, now, actions);
         });
         self.unloaded.notify_waiters();
+    }
+
+    /// The engine of a model has died: what is left of it goes, and a later request loads it anew.
+    fn died(self: &Arc<Self>, index: ModelIndex) {
+        self.turn(|state, now, actions| {
+            let slot = &mut state.slots[index.0];
+            // It may have been let go of meanwhile, and another be there in its place.
+            if state.stopping || !slot.local.as_ref().is_some_and(|local| local.has_died()) {
+                return;
+            }
+            slot.deaths += 1;
+            slot.failure = Fault::Died;
+            state.residents.died(index, now, actions);
+            let deaths_in_a_row = state.residents.model(index).deaths_in_a_row();
+            let model = slot.options.id.as_str();
+            tracing::error!(model, deaths_in_a_row, "the engine of the model has died; a later request loads it anew");
+        });
     }
 
     /// Ends a model's thread and frees its memory.

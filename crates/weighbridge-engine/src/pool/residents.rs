@@ -14,7 +14,9 @@ pub(crate) type Time = Duration;
 
 /// The wait before a model that could not be loaded is tried again by a request. It doubles with each failure in a row.
 const BACKOFF: Duration = Duration::from_secs(5);
-/// The longest such wait.
+/// And before one whose engine has died is loaded anew: likely it was one request's doing.
+const REST: Duration = Duration::from_secs(1);
+/// The longest such wait. A model that has lived for as long does not count as dying again and again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 
 /// A model, by its place in the list.
@@ -45,7 +47,7 @@ pub(crate) enum Stage {
     Loading,
     Ready,
     Unloading,
-    /// It could not be loaded, and is tried again from then on.
+    /// It could not be loaded, or its engine has died, and it is tried again from then on.
     Failed(Time),
 }
 
@@ -56,6 +58,8 @@ pub(crate) enum Action {
     Load(ModelIndex),
     /// Take it out of memory, then say [`Residents::unloaded`].
     Unload(ModelIndex),
+    /// Take what is left of it out of memory, for its engine has died, then say [`Residents::unloaded`].
+    Clear(ModelIndex),
     /// Break its load off, then say [`Residents::unloaded`], however far that has come by then.
     Cancel(ModelIndex),
     /// The request has its model, until [`Residents::released`].
@@ -73,7 +77,7 @@ pub(crate) enum Why {
     TooSlow,
     /// As many wait as may.
     Crowded,
-    /// The model could not be loaded, and is not tried again before then.
+    /// The model could not be loaded, or its engine has died, and it is not tried again before then.
     Failed(Time),
     /// Its load was cancelled at will.
     Cancelled,
@@ -113,6 +117,9 @@ pub(crate) struct Resident {
     used_at: Time,
     loaded_at: Time,
     failures_in_a_row: u32,
+    deaths_in_a_row: u32,
+    /// Its engine has died, and it is loaded again from then on.
+    rests_until: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +158,8 @@ impl Residents {
             used_at: Time::ZERO,
             loaded_at: Time::ZERO,
             failures_in_a_row: 0,
+            deaths_in_a_row: 0,
+            rests_until: None,
         };
         Self {
             budget,
@@ -206,6 +215,9 @@ impl Residents {
             Stage::Failed(_) => resident.stage = Stage::Unloaded,
             _ => {}
         }
+        if let Some(until) = resident.rests_until.filter(|&until| now < until && !insistent) {
+            return Arrival::Refused(Why::Failed(until));
+        }
         if resident.waiting >= resident.terms.most_waiting {
             return Arrival::Refused(Why::Crowded);
         }
@@ -246,9 +258,8 @@ impl Residents {
     /// A load has failed, and so have the requests that waited for it.
     pub(crate) fn load_failed(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
         let resident = &mut self.models[model.0];
-        let backoff = BACKOFF.saturating_mul(1 << resident.failures_in_a_row.min(16)).min(LONGEST_BACKOFF);
+        let until = now + backoff(BACKOFF, resident.failures_in_a_row);
         resident.failures_in_a_row += 1;
-        let until = now + backoff;
         resident.stage = Stage::Failed(until);
         self.refuse(actions, |waiter| (waiter.model == model).then_some(Why::Failed(until)));
         self.settle(now, actions);
@@ -256,7 +267,31 @@ impl Residents {
 
     /// A model is out of memory.
     pub(crate) fn unloaded(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
-        self.models[model.0].stage = Stage::Unloaded;
+        let resident = &mut self.models[model.0];
+        resident.stage = match resident.rests_until.take() {
+            // Whoever waits by now did not care that it was to rest, or came after that.
+            Some(until) if resident.waiting == 0 => Stage::Failed(until),
+            _ => Stage::Unloaded,
+        };
+        self.settle(now, actions);
+    }
+
+    /// The engine of a model has died, and with it the answers that it was making, also where they are not released yet.
+    /// What is left of it goes, pinned or not, and requests bring it back after a rest that doubles with each death in a
+    /// row.
+    pub(crate) fn died(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
+        let resident = &mut self.models[model.0];
+        if resident.stage != Stage::Ready {
+            return;
+        }
+        if now.saturating_sub(resident.loaded_at) >= LONGEST_BACKOFF {
+            resident.deaths_in_a_row = 0;
+        }
+        let until = now + backoff(REST, resident.deaths_in_a_row);
+        resident.deaths_in_a_row += 1;
+        (resident.stage, resident.rests_until) = (Stage::Unloading, Some(until));
+        actions.push(Action::Clear(model));
+        self.refuse(actions, |waiter| (waiter.model == model).then_some(Why::Failed(until)));
         self.settle(now, actions);
     }
 
@@ -353,11 +388,12 @@ impl Residents {
                 continue;
             }
             settled.push(model);
-            let bytes = self.models[model.0].terms.bytes;
-            let free = self.budget.saturating_sub(self.held());
+            let Terms { bytes, pinned, .. } = self.models[model.0].terms;
+            let free = self.free_for(model);
             let coming = free.saturating_add(self.leaving());
             let wanted = claimed.saturating_add(bytes);
-            if bytes <= free && wanted <= coming {
+            // What is kept for a pinned one nobody else can claim.
+            if bytes <= free && (pinned || wanted <= coming) {
                 self.models[model.0].stage = Stage::Loading;
                 actions.push(Action::Load(model));
                 continue;
@@ -378,9 +414,21 @@ impl Residents {
         }
     }
 
-    /// Bytes of models that are on their way out.
+    /// Bytes that a model can have: what pinned ones take is kept for them also while they are away, for which they have
+    /// to die.
+    fn free_for(&self, model: ModelIndex) -> u64 {
+        let kept = self
+            .models
+            .iter()
+            .enumerate()
+            .filter(|&(index, resident)| resident.terms.pinned && !resident.holds_room() && index != model.0);
+        let kept = kept.map(|(_, resident)| resident.terms.bytes).fold(0, u64::saturating_add);
+        self.budget.saturating_sub(self.held().saturating_add(kept))
+    }
+
+    /// Bytes of models that are on their way out, and that others can have.
     fn leaving(&self) -> u64 {
-        let leaving = self.models.iter().filter(|resident| resident.stage == Stage::Unloading);
+        let leaving = self.models.iter().filter(|it| it.stage == Stage::Unloading && !it.terms.pinned);
         leaving.map(|resident| resident.terms.bytes).fold(0, u64::saturating_add)
     }
 
@@ -466,6 +514,11 @@ impl Resident {
         self.waiting
     }
 
+    /// Deaths of its engine, none of which it outlived for long.
+    pub(crate) fn deaths_in_a_row(&self) -> u32 {
+        self.deaths_in_a_row
+    }
+
     /// Since when it is in memory and nobody uses it.
     pub(crate) fn idle_since(&self) -> Option<Time> {
         (self.stage == Stage::Ready && self.users == 0).then_some(self.used_at)
@@ -493,6 +546,11 @@ impl Resident {
         let keep_alive = self.terms.keep_alive.filter(|_| self.may_go() && self.waiting == 0)?;
         Some(self.used_at + keep_alive)
     }
+}
+
+/// The wait after so many failures of a kind in a row before the latest.
+fn backoff(first: Duration, before: u32) -> Duration {
+    first.saturating_mul(1 << before.min(16)).min(LONGEST_BACKOFF)
 }
 
 #[cfg(test)]

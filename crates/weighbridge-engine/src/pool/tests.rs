@@ -247,6 +247,49 @@ async fn without_a_budget_all_are_there_from_the_start_and_go_at_will() -> Outco
 }
 
 #[tokio::test]
+async fn a_dead_engine_fails_its_own_requests_gives_its_memory_back_and_is_loaded_anew() -> Outcome {
+    let pool = start(room_for(2)?, models(&["dies", "lives"])?)?;
+    let [dies, lives] = pool.backends() else { return Err("there are two".into()) };
+    let told = read(lives).await?;
+    let status = || pool.models().status();
+    let kill = || pool.keeper.loaded(ModelIndex(0)).map(|local| local.kill()).ok_or("it is there");
+    for deaths in 1..=2 {
+        let mut cut = dies.answer(Arc::new(ask(STORY))).await?;
+        let beside = tokio::spawn({
+            let lives = Arc::clone(lives);
+            async move { read(&lives).await }
+        });
+        kill()?;
+        let mut last = None;
+        while let Some(event) = cut.events.next().await {
+            last = Some(event);
+        }
+        let failure = last.and_then(Result::err).ok_or("its answer was cut")?;
+        assert_eq!(failure.kind, FailureKind::Internal);
+        assert!(failure.message.contains("the engine of the model has died"), "{}", failure.message);
+        // Also while somebody holds on to what is left of the answer.
+        assert!(eventually(|| states(&pool) == ["failed", "ready"]).await, "{:?}", states(&pool));
+        let refused = read(dies).await.err().ok_or("it rests")?;
+        assert_eq!(refused.kind, FailureKind::Unavailable);
+        assert!(refused.message.contains("its engine has died"), "{}", refused.message);
+        assert!(matches!(dies.health(), Health::Out(reason) if reason.contains("models load dies")));
+        let ModelState::Failed { retry_in, .. } = status().models[0].state else { return Err("it rests".into()) };
+        assert!(retry_in <= Duration::from_secs(deaths), "{retry_in:?} after {deaths} deaths");
+        assert_eq!(status().held_bytes, status().models[1].memory_bytes, "its memory is there for others");
+        assert_eq!(beside.await??, told, "the other one has noticed nothing");
+        drop(cut);
+        tokio::time::sleep(retry_in).await;
+        assert_eq!(read(dies).await?, told);
+        let of_it = &status().models[0];
+        assert_eq!((of_it.deaths, of_it.loads, of_it.failures, of_it.answering), (deaths, deaths + 1, 0, 0));
+    }
+    kill()?;
+    assert!(eventually(|| states(&pool)[0] == "failed").await);
+    assert_eq!(pool.models().load(&BackendId::new("dies")).await, Ok(()), "an operator need not wait");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_model_that_cannot_be_loaded_says_why_and_leaves_the_others_alone() -> Outcome {
     let folder = std::env::temp_dir().join(format!("weighbridge-pool-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;

@@ -44,11 +44,20 @@ pub(in crate::pool) struct Slot {
     pub(super) took: Option<Duration>,
     /// What a token took when it was last in memory.
     pub(super) token_time: TokenTime,
-    pub(super) failure: String,
+    pub(super) failure: Fault,
     pub(super) loads: u64,
     pub(super) failures: u64,
     pub(super) cancelled: u64,
+    pub(super) deaths: u64,
     pub(super) unloads: u64,
+}
+
+/// Why a model is not there that should be.
+pub(super) enum Fault {
+    /// It could not be loaded, for this reason.
+    Load(String),
+    /// Its engine has died.
+    Died,
 }
 
 /// How far a load has come, in bytes, and whether it is wanted still.
@@ -106,10 +115,11 @@ impl Slot {
             began: Time::ZERO,
             took: None,
             token_time: TokenTime::default(),
-            failure: String::new(),
+            failure: Fault::Load(String::new()),
             loads: 0,
             failures: 0,
             cancelled: 0,
+            deaths: 0,
             unloads: 0,
         }
     }
@@ -183,7 +193,9 @@ impl State {
                 let (options, progress) = (slot.options.clone(), Arc::clone(&slot.progress));
                 Some(Order::Load(index, Box::new(Loading { options, progress, beside })))
             }
-            Action::Unload(index) => Some(Order::Unload(index, self.slots[index.0].local.take()?)),
+            Action::Unload(index) | Action::Clear(index) => {
+                Some(Order::Unload(index, self.slots[index.0].local.take()?))
+            }
             Action::Cancel(index) => {
                 self.slots[index.0].progress.stop();
                 None
@@ -223,7 +235,7 @@ impl State {
             Stage::Ready => ModelState::Ready,
             Stage::Unloading => ModelState::Unloading,
             Stage::Failed(until) => {
-                ModelState::Failed { reason: slot.failure.clone(), retry_in: until.saturating_sub(now) }
+                ModelState::Failed { reason: words::fault(slot).to_owned(), retry_in: until.saturating_sub(now) }
             }
         };
         ModelStatus {
@@ -238,6 +250,7 @@ impl State {
             loads: slot.loads,
             failures: slot.failures,
             cancelled: slot.cancelled,
+            deaths: slot.deaths,
             unloads: slot.unloads,
         }
     }

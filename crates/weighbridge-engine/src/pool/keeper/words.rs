@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weighbridge_backend::{Failure, FailureKind, Stage as Waited};
 
-use super::state::{Slot, State};
+use super::state::{Fault, Slot, State};
 use crate::options::LoadError;
 use crate::pool::residents::{ModelIndex, Time};
 use crate::pool::{PoolOptions, mib_up};
@@ -84,15 +84,26 @@ pub(super) fn unavailable(slot: &Slot, retry_in: Duration) -> Failure {
     again_after(retry_in, Failure::new(FailureKind::Unavailable, failed(slot, retry_in)))
 }
 
-/// A model that could not be loaded, why, and what to do.
+/// A model that could not be loaded or has died, why, and what to do.
 pub(super) fn failed(slot: &Slot, retry_in: Duration) -> String {
+    let what = match slot.failure {
+        Fault::Load(_) => "could not be loaded",
+        Fault::Died => "is out",
+    };
     format!(
-        "the model \"{id}\" could not be loaded: {}; it is tried again in {} s, or at once by `weighbridge models load \
-         {id}`",
-        slot.failure,
+        "the model \"{id}\" {what}: {}; it is tried again in {} s, or at once by `weighbridge models load {id}`",
+        fault(slot),
         retry_in.as_secs() + 1,
         id = slot.options.id
     )
+}
+
+/// What is wrong with a model that is not there.
+pub(super) fn fault(slot: &Slot) -> &str {
+    match &slot.failure {
+        Fault::Load(reason) => reason,
+        Fault::Died => "its engine has died, and the log says why",
+    }
 }
 
 pub(super) fn out_of_time() -> Failure {

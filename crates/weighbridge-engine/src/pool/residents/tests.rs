@@ -26,6 +26,8 @@ enum Coming {
     Leaves(u64),
     /// An operator unloads it.
     Unloads(usize),
+    /// Its engine dies, with what it answers; some of those are released only later.
+    Dies(usize),
     /// The program is about to stop.
     Closes,
 }
@@ -35,6 +37,7 @@ impl Coming {
     fn of(self, models: usize) -> Self {
         match self {
             Self::Unloads(model) => Self::Unloads(model % models),
+            Self::Dies(model) => Self::Dies(model % models),
             other => other,
         }
     }
@@ -173,6 +176,12 @@ impl House {
                 self.residents.released(ModelIndex(model), now, actions);
             }
             Coming::Unloads(model) => _ = self.residents.unload(ModelIndex(model), actions),
+            Coming::Dies(model) => {
+                let model = ModelIndex(model);
+                let is_there = self.residents.model(model).stage() == Stage::Ready;
+                self.residents.died(model, now, actions);
+                assert_eq!(actions.contains(&Action::Clear(model)), is_there, "it goes at once, whoever holds it");
+            }
             Coming::Closes => self.residents.load_no_more(now, actions),
             Coming::Leaves(ticket) => {
                 if let Some(number) = self.waiting.remove(&Ticket(ticket)) {
@@ -191,6 +200,10 @@ impl House {
                     assert_eq!(self.users[model.0], 0, "a model that is in use is unloaded");
                     assert!(!self.residents.model(model).terms().pinned, "a pinned model is unloaded");
                     self.log.push(format!("{} unloaded", model.0));
+                    self.expect(self.loads[model.0].0 / 2, Coming::Unloaded(model.0));
+                }
+                Action::Clear(model) => {
+                    self.log.push(format!("{} died", model.0));
                     self.expect(self.loads[model.0].0 / 2, Coming::Unloaded(model.0));
                 }
                 // Its load ends in its own time, and says then that it was cancelled.
@@ -391,6 +404,51 @@ fn who_stops_waits_for_no_load_and_lets_what_is_there_answer() {
 }
 
 #[test]
+fn a_model_whose_engine_died_goes_at_once_and_comes_back_after_a_rest_that_doubles() {
+    let visits = [visit(0, 0, 5000), visit(220, 0, 1), visit(1100, 0, 1), visit(1201, 0, 1), visit(1500, 1, 1)];
+    let mut house = house(10, 2, &visits).will(200, Coming::Dies(0)).will(1400, Coming::Dies(0));
+    house.run_until(ms(250));
+    assert_eq!((house.residents.held(), house.residents.users()), (0, 1), "an answer that has failed is read still");
+    house.run_until(ms(1450));
+    let resting = |until| Outcome::Refused(Why::Failed(ms(until)));
+    let answered = Outcome::Answered;
+    // Its room is the other's.
+    house.run_until(ms(2000));
+    assert_eq!(house.outcomes(), [answered, resting(1200), resting(1200), answered, answered]);
+    assert_eq!(house.residents.model(ModelIndex(0)).stage(), Stage::Failed(ms(1400 + 2000)));
+    assert_eq!(house.log, ["0 loaded", "0 died", "0 loaded", "0 died", "1 loaded"]);
+}
+
+#[test]
+fn a_death_after_a_long_life_is_the_first() {
+    let visits = [visit(0, 0, 1), visit(1300, 0, 1), visit(310_000, 0, 1)];
+    let mut house = house(10, 1, &visits);
+    for at in [200, 1500, 400_000] {
+        house = house.will(at, Coming::Dies(0));
+    }
+    house.run_until(ms(2000));
+    assert_eq!(house.residents.model(ModelIndex(0)).deaths_in_a_row(), 2);
+    house.run_until(ms(500_000));
+    assert_eq!(house.residents.model(ModelIndex(0)).deaths_in_a_row(), 3, "it had lived for a minute and a half");
+    house.residents.models[0].stage = Stage::Ready;
+    house.residents.died(ModelIndex(0), ms(900_000), &mut Vec::new());
+    assert_eq!(house.residents.model(ModelIndex(0)).deaths_in_a_row(), 1);
+}
+
+#[test]
+fn nobody_takes_the_room_of_a_pinned_model_that_died() {
+    let pinned = Terms { pinned: true, ..terms(10) };
+    let visits = [visit(200, 1, 5000), visit(600, 2, 5000), visit(1400, 0, 1)];
+    let house = House::new(20, &[pinned, terms(10), terms(10)], &[(ms(100), false); 3], &visits);
+    let mut house = house.will(350, Coming::Dies(0));
+    // The third claims what the second has, and not what is kept for the first.
+    house.run_until(ms(1700));
+    assert_eq!(house.log, ["0 loaded", "1 loaded", "0 died", "0 loaded"]);
+    assert_eq!(house.outcomes.get(&1), Some(&(Outcome::Refused(Why::NoRoom), PATIENCE)));
+    assert_eq!(house.outcomes.get(&2), Some(&(Outcome::Answered, ms(100))));
+}
+
+#[test]
 fn only_so_many_wait_for_a_model() {
     let crowded = Terms { most_waiting: 2, ..terms(10) };
     let visits = [visit(0, 0, 1), visit(1, 0, 1), visit(2, 0, 1), visit(300, 0, 1)];
@@ -413,9 +471,10 @@ fn visits(most: usize, models: usize, takes: u64) -> impl Strategy<Value = Vec<V
     })
 }
 
-/// What comes in between: at a time, an operator who unloads a model.
+/// What comes in between: at a time, an operator who unloads a model, or the death of one.
 fn mishaps() -> impl Strategy<Value = Vec<(u64, Coming)>> {
-    prop::collection::vec((0u64..4000, (0usize..5).prop_map(Coming::Unloads)), 0..6)
+    let mishap = prop_oneof![(0usize..5).prop_map(Coming::Unloads), (0usize..5).prop_map(Coming::Dies)];
+    prop::collection::vec((0u64..4000, mishap), 0..6)
 }
 
 /// Models that may all be loaded beside those that are pinned, and the budget.
