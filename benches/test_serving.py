@@ -1,4 +1,4 @@
-"""What serving.py, soak.py and streams.py reckon, without a server: python3 -m unittest discover benches"""
+"""What serving.py, soak.py, loading.py and streams.py reckon, without a server: python3 -m unittest discover benches"""
 import argparse
 import asyncio
 import json
@@ -7,6 +7,7 @@ import random
 import tempfile
 import unittest
 
+import loading
 import serving
 import soak
 from compare import Results
@@ -136,6 +137,20 @@ class Soak(unittest.TestCase):
         page = 'weighbridge_pages{backend="demo",state="used"} 0\nweighbridge_pages{backend="demo",state="free"} 7\n'
         self.assertEqual(soak.pages_of(page), {"used": 0.0, "free": 7.0})
         self.assertEqual(soak.pages_of("weighbridge_queue_running 0\n"), {})
+
+
+class Loading(unittest.TestCase):
+    LOG = ('INFO loading model="a"\nINFO loaded model="a" seconds=0.5\nINFO loaded model="b" seconds=2\n'
+           'INFO unloaded model="a"\nINFO loaded model="a" seconds=1.25\n')
+
+    def test_loads_are_read_from_the_log(self):
+        self.assertEqual(loading.loads_in(self.LOG), {"a": [0.5, 1.25], "b": [2.0]})
+
+    def test_three_models_make_a_table(self):
+        caller = loading.Caller(None, "a", 0)
+        caller.heard = [(0.5, 1.0), (1.5, 4.0)]
+        first, *_ = loading.turns_table(["a", "b"], {"a": 10, "b": 20}, [caller], loading.loads_in(self.LOG)).splitlines()[2:]
+        self.assertEqual(first, "| a | 10 | 2 | 1.00 and 1.50 s | 4.00 s | 2 | 1.25 s |")
 
 
 if __name__ == "__main__":
