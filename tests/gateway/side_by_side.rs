@@ -1,8 +1,10 @@
-//! Models side by side: three in room for two. Apart from the other tests, for it holds times against times.
+//! Models side by side: three in room for two, and answers beside a load. Apart from the other tests, and one after the
+//! other, for both hold times against times.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use harness::{MadeModel, Shape, Weighbridge};
+use harness::{MadeModel, Shape, Weighbridge, demo_model};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -158,5 +160,69 @@ mod three_in_room_for_two {
             wait <= bound,
             "{wait:?} are more than {bound:?}: the longest load took {load:?}, an answer {answer:?}"
         );
+    }
+}
+
+mod answers_beside_a_load {
+    use super::*;
+
+    /// Nearly all of it is one matrix of 400 MB: packed as one piece of work of the kernels' threads it would hold
+    /// everybody else up for nearly as long as the load takes.
+    const ONE_MATRIX: Shape = Shape { hidden: 1024, layers: 1, inner: 1024, vocabulary: 200_000 };
+
+    /// Has the demo model tell one story after the other until something is over: what that gave, and the times between
+    /// two events of the stories, from the last of one to the first of the next too.
+    async fn stories<T>(program: &Weighbridge, until: impl Future<Output = T>) -> (T, Vec<Duration>) {
+        let mut until = pin!(until);
+        let (mut gaps, mut last) = (Vec::new(), Instant::now());
+        for seed in 0.. {
+            let mut stream = program.open_stream(&ask("demo", seed, 800)).await;
+            loop {
+                let over = tokio::select! {
+                    over = &mut until => Some(over),
+                    event = stream.next() => match event {
+                        Some(_) => None,
+                        None => break,
+                    },
+                };
+                gaps.push(last.elapsed());
+                last = Instant::now();
+                if let Some(over) = over {
+                    gaps.sort_unstable();
+                    return (over, gaps);
+                }
+            }
+        }
+        unreachable!("there is always another story")
+    }
+
+    #[tokio::test]
+    async fn a_stream_goes_on_while_a_large_matrix_is_packed() {
+        let _alone = ALONE.lock().await;
+        let large = MadeModel::hollow(ONE_MATRIX);
+        let large = model("large", &large, "page_memory_mib = 64");
+        let demo = format!("{}pinned = true\n", demo_model());
+        let program = Weighbridge::start(format!("[engine]\nmemory_budget_mib = 2048\n{demo}{large}")).await;
+        let (_, before) = stories(&program, tokio::time::sleep(Duration::from_secs(3))).await;
+        let loads = async {
+            let began = Instant::now();
+            let loaded = program.send(program.post("/admin/models/large/load")).await;
+            (loaded, began.elapsed())
+        };
+        let ((loaded, took), beside) = stories(&program, loads).await;
+        assert_eq!((loaded.status, &loaded.json()["state"]), (200, &json!("ready")), "{}", loaded.body);
+        let longest = |gaps: &[Duration]| gaps.last().copied().unwrap_or_default();
+        let told = format!(
+            "{} events, the longest gap {:?}, beside a load of {took:?}; before, of {} events, {:?}",
+            beside.len(),
+            longest(&beside),
+            before.len(),
+            longest(&before)
+        );
+        println!("{told}");
+        assert!(beside.len() > 20, "{told}");
+        assert!(longest(&beside) < took / 3, "{told}");
+        // What a busy machine does to one gap it does to another, within bounds.
+        assert!(longest(&beside) < 20 * longest(&before).max(Duration::from_millis(10)), "{told}");
     }
 }
