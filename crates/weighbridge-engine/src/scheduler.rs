@@ -6,10 +6,13 @@
 //! so that a long prompt never holds up running answers for longer than that. Callers take [`Turns`] at places and
 //! at the tokens of prompts, so that none waits for all that another has sent; the prompts of one go in order of arrival.
 //!
+//! Prompts that begin alike and come at once are computed once as far as they do (`together`).
+//!
 //! When pages run out, the youngest sequence gives its pages back and its tokens are computed again later, before
 //! anybody new begins. The oldest never gives back, so that every sequence ends.
 
 mod pace;
+mod together;
 mod told;
 mod turns;
 
@@ -20,6 +23,7 @@ use std::time::Duration;
 use weighbridge_backend::Priority;
 
 pub(crate) use self::pace::{Pace, Speed, Took};
+use self::together::{Waits, share};
 pub(crate) use self::told::{Pending, Totals};
 use self::turns::Turns;
 pub(crate) use self::turns::{Caller, INTERACTIVE_IN_A_ROW, passes};
@@ -115,6 +119,8 @@ struct Entry {
     /// When it began; a lower number is older. It stays when pages are given back.
     age: u64,
     decodes: bool,
+    /// While another computes for it what both begin with.
+    waits: Option<Waits>,
     /// Tokens of the prompt that were there when it came.
     found: usize,
     /// The most tokens that are computed in one step.
@@ -155,6 +161,7 @@ impl Scheduler {
             published: 0,
             age: u64::MAX,
             decodes: false,
+            waits: None,
             found,
             most_in_step: most_in_step.max(1),
         };
@@ -175,8 +182,11 @@ impl Scheduler {
     /// at most once, and counts as computed that far; what is not computed has to be removed.
     pub(crate) fn next_step(&mut self, step: &mut Vec<Work>) {
         step.clear();
+        self.resume();
         self.admit();
         self.decode(step);
+        // Whoever was to compute for others may have given its pages back just now.
+        self.resume();
         let answers = step.len();
         self.advance_prompts(step);
         for work in &*step {
@@ -254,22 +264,15 @@ impl Scheduler {
     /// and one more for each that runs.
     fn seat(&mut self, id: SequenceId) -> bool {
         let Some(entry) = self.sequences.get_mut(&id) else { return true };
-        // The last token is computed in any case, for what follows from it.
-        let known = &entry.tokens[..entry.tokens.len().saturating_sub(1)];
-        let mut table = entry.realm.as_ref().map_or_else(Table::default, |realm| self.pages.begin(realm, known));
-        let found = table.len();
+        let mut table = entry.find(&mut self.pages);
         // Alone it may have all pages: those who run will want one soon, or the next step takes it all back.
         let others = self.running.len();
         if others > 0 && !self.pages.has_room(&table, entry.tokens.len(), others) {
             self.pages.release(&mut table);
             return false;
         }
-        let whole = entry.tokens.len().div_ceil(self.pages.page_tokens());
-        while table.len() < whole && self.pages.grow(&mut table) {}
-        (entry.table, entry.published) = (table, found);
-        entry.computed = found * self.pages.page_tokens();
+        entry.begin_on(table, &mut self.pages);
         self.totals.prefix_hit_tokens += entry.computed as u64;
-        entry.decodes = false;
         if entry.age == u64::MAX {
             entry.age = self.begun;
             self.begun += 1;
@@ -279,6 +282,7 @@ impl Scheduler {
         let sequences = &self.sequences;
         let at = self.running.partition_point(|id| sequences.get(id).is_some_and(|entry| entry.age < age));
         self.running.insert(at, id);
+        self.wait_or_go(id);
         true
     }
 
@@ -321,7 +325,7 @@ impl Scheduler {
         self.preempted.push_front(id);
         if let Some(entry) = self.sequences.get_mut(&id) {
             self.pages.release(&mut entry.table);
-            (entry.computed, entry.published, entry.decodes) = (0, 0, false);
+            (entry.computed, entry.published, entry.decodes, entry.waits) = (0, 0, false, None);
         }
     }
 
@@ -334,10 +338,15 @@ impl Scheduler {
         let mut rest = Vec::new();
         while budget > 0 {
             let (sequences, singly) = (&self.sequences, self.limits.replays_singly);
-            let slice = |id| sequences.get(&id).map_or(0, |entry| entry.slice(singly)).min(budget);
+            let slice = |id| share(sequences, id, singly).1.min(budget);
             let left = |id| sequences.get(&id).map_or(0, |entry| entry.tokens.len() - entry.computed);
-            let Some(id) = self.prompts.peek_by(slice, left) else { break };
-            let count = slice(id);
+            let Some(turn) = self.prompts.peek_by(slice, left) else { break };
+            let (id, count) = (share(sequences, turn, singly).0, slice(turn));
+            if count == 0 {
+                // What it waits for is computed in this very step.
+                self.prompts.remove(turn);
+                continue;
+            }
             let Some(entry) = self.sequences.get_mut(&id) else { break };
             let first = entry.computed;
             entry.computed += count;
@@ -353,6 +362,13 @@ impl Scheduler {
                     count
                 }
             };
+            if turn != id {
+                self.prompts.put_back(count);
+                if entry.decodes {
+                    self.prompts.remove(id);
+                }
+                continue;
+            }
             let rests = singly && entry.computed >= entry.prompt_tokens || in_step >= entry.most_in_step;
             if !entry.decodes && !rests {
                 self.prompts.put_back(count);
@@ -373,6 +389,21 @@ impl Scheduler {
 }
 
 impl Entry {
+    /// Pages that hold a prefix of its tokens, all but the last, which is computed in any case for what follows from it.
+    fn find(&self, pages: &mut PagePool) -> Table {
+        let known = &self.tokens[..self.tokens.len().saturating_sub(1)];
+        self.realm.as_ref().map_or_else(Table::default, |realm| pages.begin(realm, known))
+    }
+
+    /// Begins behind what was found, with pages for all its tokens.
+    fn begin_on(&mut self, mut table: Table, pages: &mut PagePool) {
+        let found = table.len();
+        let whole = self.tokens.len().div_ceil(pages.page_tokens());
+        while table.len() < whole && pages.grow(&mut table) {}
+        (self.table, self.published, self.computed) = (table, found, found * pages.page_tokens());
+        self.decodes = false;
+    }
+
     /// Tokens of its next turn.
     fn slice(&self, singly: bool) -> usize {
         let left = (self.tokens.len() - self.computed).min(self.most_in_step);

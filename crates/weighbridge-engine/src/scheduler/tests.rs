@@ -6,6 +6,8 @@ use weighbridge_backend::DataClass;
 use super::*;
 use crate::pages::{PageId, Window, WindowedId};
 
+mod together;
+
 /// Tokens of a page here.
 const PAGE: usize = 4;
 

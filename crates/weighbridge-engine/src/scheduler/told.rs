@@ -22,7 +22,8 @@ pub(crate) struct Pending {
     pub(crate) caller: Caller,
     /// Whether others go first.
     pub(crate) priority: Priority,
-    /// Tokens to compute; while it has no pages, less what was computed of its prompt when it came.
+    /// Tokens to compute; while it has no pages, less what was computed of its prompt when it came, and less what another
+    /// computes for it.
     pub(crate) tokens: usize,
     /// It has no pages yet.
     pub(crate) waits: bool,
@@ -58,7 +59,7 @@ impl Scheduler {
         pending.extend(self.sequences.iter().filter(|(_, entry)| !entry.decodes).map(|(id, entry)| Pending {
             caller: entry.caller.clone(),
             priority: entry.priority,
-            tokens: entry.tokens.len() - if entry.table.is_empty() { entry.found } else { entry.computed },
+            tokens: entry.tokens.len() - entry.spared(),
             waits: entry.table.is_empty(),
             order: id.0,
         }));

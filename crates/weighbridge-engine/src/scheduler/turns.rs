@@ -59,7 +59,7 @@ impl Turns {
         Self { interactive: ring(), batch: ring(), in_a_row: 0 }
     }
 
-    /// Puts a sequence among those of its caller, in order of arrival.
+    /// Puts a sequence among those of its caller, in order of arrival, where it is not there already.
     pub(super) fn push(&mut self, caller: &Caller, priority: Priority, id: SequenceId) {
         self.ring(priority).push(caller, id);
     }
@@ -134,7 +134,9 @@ impl Ring {
         match self.callers.iter_mut().find(|line| line.caller == *caller) {
             Some(line) => {
                 let at = line.waiting.partition_point(|&other| other < id);
-                line.waiting.insert(at, id);
+                if line.waiting.get(at) != Some(&id) {
+                    line.waiting.insert(at, id);
+                }
             }
             None => self.callers.push_back(Line {
                 caller: caller.clone(),

@@ -104,6 +104,40 @@ fn a_text_is_the_same_in_chunks_of_any_size_and_among_many() -> Outcome {
 }
 
 #[test]
+fn what_many_begin_with_at_once_is_computed_once_and_each_says_what_it_says_alone() -> Outcome {
+    const CLIENTS: i64 = 16;
+    let system = "You know all about foxes and lamps. ".repeat(20);
+    let asked = |client: i64| {
+        let question = Said::of_text(Role::User, format!("Tell me of fox {client}."));
+        let messages = vec![Said::of_text(Role::System, system.as_str()), question];
+        let request = Request { sampling: long(client).sampling, ..Request::new("r-1", "demo", messages) };
+        of_class(DataClass::Internal, &client.to_string(), Request { max_output_tokens: Some(8), ..request })
+    };
+    let (desk, mut engine) = on_pages(|options| options.prefix_reuse = PrefixReuse::Off)?;
+    let mut expected = Vec::new();
+    for client in 0..CLIENTS {
+        let answering = desk.start(&asked(client))?;
+        expected.extend(finish(&mut engine, vec![answering]));
+    }
+    for reuse in [PrefixReuse::Class, PrefixReuse::Caller] {
+        let (desk, mut engine) = on_pages(|options| options.prefix_reuse = reuse)?;
+        let whole = engine.free_pages();
+        let answerings = (0..CLIENTS).map(|client| desk.start(&asked(client))).collect::<Result<Vec<_>, _>>()?;
+        let found = finish(&mut engine, answerings);
+        for ((text, used), (expected, alone)) in found.iter().zip(&expected) {
+            assert_eq!((text, used.prompt_tokens), (expected, alone.prompt_tokens));
+        }
+        let cached: Vec<u64> = found.iter().map(|(_, used)| used.cached_tokens).collect();
+        assert_eq!(cached[0], 0);
+        let shared = if reuse == PrefixReuse::Class { cached[1] } else { 0 };
+        assert!(cached[1..].iter().all(|&cached| cached == shared), "{cached:?}");
+        assert!(shared >= 128 || reuse == PrefixReuse::Caller, "{shared} tokens");
+        assert_eq!(engine.free_pages(), whole);
+    }
+    Ok(())
+}
+
+#[test]
 fn several_answers_share_their_prompt() -> Outcome {
     let (expected, usage) = alone(&long(7))?;
     let (desk, mut engine) = on_pages(|_| {})?;
@@ -263,7 +297,8 @@ fn a_forecast_follows_what_is_computed_and_what_waits() -> Outcome {
     let pages = figures.pages.ok_or("the kernels compute on pages")?;
     assert_eq!((pages.used, pages.capacity), (0, engine.free_pages()));
     assert!(pages.cached > 0);
-    assert_eq!(figures.prefix_hit_tokens, again.cached_tokens);
+    // Of the eight that came at once one computed it for the others, and the last found it.
+    assert_eq!(figures.prefix_hit_tokens, (7 + 1) * again.cached_tokens);
     assert!(figures.steps > usage.completion_tokens);
     Ok(())
 }
