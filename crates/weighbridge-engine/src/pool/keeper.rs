@@ -1,5 +1,6 @@
 //! Carries out what the residents decide: loads and unloads, tells requests that wait, watches the time.
 
+mod lease;
 mod state;
 mod words;
 
@@ -9,14 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
-use weighbridge_backend::{Backend, BackendId, Failure, Forecast, Health, Load, PoolStatus, PromptCount};
+use tokio::sync::Notify;
+use weighbridge_backend::{Backend, BackendId, Forecast, Health, Load, PoolStatus, PromptCount};
 use weighbridge_models::{LoadProgress, on_one_thread};
 
+pub(super) use self::lease::Lease;
 pub(super) use self::state::Slot;
-use self::state::{Fault, Loading, Order, State, Verdict};
+use self::state::{Fault, Loading, Order, State};
 use super::PoolOptions;
-use super::residents::{Action, Arrival, ModelIndex, Residents, Stage, Stays, Ticket, Time};
+use super::residents::{Action, ModelIndex, Residents, Stage, Stays, Time};
 use crate::life::shutting_down;
 use crate::local::LocalModel;
 use crate::options::{LoadError, ModelOptions};
@@ -31,37 +33,6 @@ pub(super) struct Keeper {
     /// Told after every unload, and every load that was cancelled.
     unloaded: Notify,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// A loaded model, held for one request: it is not unloaded meanwhile.
-pub(super) struct Lease {
-    keeper: Arc<Keeper>,
-    index: ModelIndex,
-    pub(super) local: Arc<LocalModel>,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let index = self.index;
-        self.keeper.turn(|state, now, actions| state.residents.released(index, now, actions));
-    }
-}
-
-/// Withdraws a request that is dropped while it waits.
-struct Waiting<'a> {
-    keeper: &'a Arc<Keeper>,
-    ticket: Ticket,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let ticket = self.ticket;
-        self.keeper.turn(|state, now, actions| {
-            if state.waiters.remove(&ticket).is_some() {
-                state.residents.withdrawn(ticket, now, actions);
-            }
-        });
-    }
 }
 
 impl Keeper {
@@ -113,49 +84,6 @@ impl Keeper {
         let local = LocalModel::load(options, progress)?;
         self.came(index, local, began);
         Ok(())
-    }
-
-    /// A model for a request, loaded first where it is not there. Dropping the future stops the waiting.
-    pub(super) async fn lease(
-        self: &Arc<Self>,
-        index: ModelIndex,
-        insistent: bool,
-        deadline: Option<Instant>,
-    ) -> Result<Lease, Failure> {
-        enum Now {
-            There(Arc<LocalModel>),
-            Waits(Ticket, oneshot::Receiver<Verdict>),
-        }
-        let now = self.turn(|state, now, actions| {
-            if state.stopping {
-                return Err(shutting_down());
-            }
-            state.tickets += 1;
-            let ticket = Ticket(state.tickets);
-            match state.residents.arrive((index, ticket), insistent, now, actions) {
-                Arrival::Admitted => Ok(Now::There(state.local(index)?)),
-                Arrival::Refused(why) => Err(state.failure(&self.pool, index, why, now)),
-                Arrival::Waits => {
-                    let (sender, receiver) = oneshot::channel();
-                    state.waiters.insert(ticket, sender);
-                    Ok(Now::Waits(ticket, receiver))
-                }
-            }
-        });
-        match now? {
-            Now::There(local) => Ok(Lease { keeper: Arc::clone(self), index, local }),
-            Now::Waits(ticket, verdict) => {
-                let _waiting = Waiting { keeper: self, ticket };
-                let verdict = match deadline {
-                    Some(deadline) => {
-                        let in_time = tokio::time::timeout_at(deadline.into(), verdict).await;
-                        in_time.map_err(|_| words::out_of_time())?
-                    }
-                    None => verdict.await,
-                };
-                verdict.unwrap_or_else(|_| Err(shutting_down()))
-            }
-        }
     }
 
     /// Takes an idle model out of memory, or cancels its load. Ready once its memory is free.

@@ -7,7 +7,12 @@
 //! it: so a model under steady load keeps its place for that long, and nobody waits for ever. What is claimed so, no
 //! later request can take.
 
+mod resident;
+mod room;
+
 use std::time::Duration;
+
+pub(crate) use self::resident::{Resident, Stage, Terms};
 
 /// Time since the pool began.
 pub(crate) type Time = Duration;
@@ -26,30 +31,6 @@ pub(crate) struct ModelIndex(pub(crate) usize);
 /// A request that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(pub(crate) u64);
-
-/// What does not change about a model.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// Bytes that it takes while it is in memory.
-    pub(crate) bytes: u64,
-    /// Whether it stays whatever happens.
-    pub(crate) pinned: bool,
-    /// How long after its last request it goes; `None` until its room is needed.
-    pub(crate) keep_alive: Option<Duration>,
-    /// The most requests that may wait for it.
-    pub(crate) most_waiting: usize,
-}
-
-/// Where a model stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
-    Unloaded,
-    Loading,
-    Ready,
-    Unloading,
-    /// It could not be loaded, or its engine has died, and it is tried again from then on.
-    Failed(Time),
-}
 
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,25 +82,6 @@ pub(crate) enum Stays {
     Pinned,
     /// So many requests hold it or wait for it.
     Busy(usize),
-}
-
-/// One model.
-#[derive(Clone, Debug)]
-pub(crate) struct Resident {
-    terms: Terms,
-    stage: Stage,
-    /// Requests that hold it.
-    users: usize,
-    /// Requests that wait for it.
-    waiting: usize,
-    /// No new request holds it: its room is claimed.
-    closed: bool,
-    used_at: Time,
-    loaded_at: Time,
-    failures_in_a_row: u32,
-    deaths_in_a_row: u32,
-    /// Its engine has died, and it is loaded again from then on.
-    rests_until: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -372,179 +334,6 @@ impl Residents {
     /// From when on a request that waits closes other models.
     fn claims_at(&self, waiter: &Waiter) -> Time {
         waiter.since + self.patience / 2
-    }
-
-    /// Gives room to whoever waits longest, and models to whoever waits for one that is there.
-    fn settle(&mut self, now: Time, actions: &mut Vec<Action>) {
-        self.settled_at = now;
-        self.models.iter_mut().for_each(|resident| resident.closed = false);
-        // Of what is free, and of what will be, what those before in the queue have claimed.
-        let mut claimed = 0_u64;
-        let mut settled: Vec<ModelIndex> = Vec::new();
-        for place in 0..self.queue.len() {
-            let waiter = self.queue[place];
-            let model = waiter.model;
-            if self.models[model.0].stage != Stage::Unloaded || settled.contains(&model) {
-                continue;
-            }
-            settled.push(model);
-            let Terms { bytes, pinned, .. } = self.models[model.0].terms;
-            let free = self.free_for(model);
-            let coming = free.saturating_add(self.leaving());
-            let wanted = claimed.saturating_add(bytes);
-            // What is kept for a pinned one nobody else can claim.
-            if bytes <= free && (pinned || wanted <= coming) {
-                self.models[model.0].stage = Stage::Loading;
-                actions.push(Action::Load(model));
-                continue;
-            }
-            let is_made = self.make_room(wanted.saturating_sub(coming), actions);
-            if is_made || self.claims_at(&waiter) <= now {
-                claimed = wanted;
-            }
-            if !is_made && self.claims_at(&waiter) <= now {
-                self.close(wanted.saturating_sub(coming));
-            }
-        }
-        for index in 0..self.models.len() {
-            let resident = &self.models[index];
-            if resident.stage == Stage::Ready && !resident.closed && resident.waiting > 0 {
-                self.admit(ModelIndex(index), now, actions);
-            }
-        }
-    }
-
-    /// Bytes that a model can have: what pinned ones take is kept for them also while they are away, for which they have
-    /// to die.
-    fn free_for(&self, model: ModelIndex) -> u64 {
-        let kept = self
-            .models
-            .iter()
-            .enumerate()
-            .filter(|&(index, resident)| resident.terms.pinned && !resident.holds_room() && index != model.0);
-        let kept = kept.map(|(_, resident)| resident.terms.bytes).fold(0, u64::saturating_add);
-        self.budget.saturating_sub(self.held().saturating_add(kept))
-    }
-
-    /// Bytes of models that are on their way out, and that others can have.
-    fn leaving(&self) -> u64 {
-        let leaving = self.models.iter().filter(|it| it.stage == Stage::Unloading && !it.terms.pinned);
-        leaving.map(|resident| resident.terms.bytes).fold(0, u64::saturating_add)
-    }
-
-    /// Unloads models that nobody uses, the one used longest ago first, where they make so much room together.
-    fn make_room(&mut self, bytes: u64, actions: &mut Vec<Action>) -> bool {
-        let mut idle: Vec<usize> = (0..self.models.len()).filter(|&index| self.models[index].may_go()).collect();
-        idle.sort_by_key(|&index| self.models[index].used_at);
-        let mut made = 0_u64;
-        let needed = idle.iter().take_while(|&&index| {
-            let is_short = made < bytes;
-            made = made.saturating_add(if is_short { self.models[index].terms.bytes } else { 0 });
-            is_short
-        });
-        let needed = needed.count();
-        if made < bytes {
-            return false;
-        }
-        for &index in &idle[..needed] {
-            self.models[index].stage = Stage::Unloading;
-            actions.push(Action::Unload(ModelIndex(index)));
-        }
-        true
-    }
-
-    /// Closes models that are in use to new requests, the one that came in longest ago first, until they make so much
-    /// room together with those that are not in use.
-    fn close(&mut self, bytes: u64) {
-        let mut ready: Vec<usize> =
-            (0..self.models.len()).filter(|&index| self.models[index].may_be_closed()).collect();
-        ready.sort_by_key(|&index| (self.models[index].users > 0, self.models[index].loaded_at));
-        let mut made = 0_u64;
-        for index in ready {
-            if made >= bytes {
-                break;
-            }
-            made = made.saturating_add(self.models[index].terms.bytes);
-            self.models[index].closed = true;
-        }
-    }
-
-    /// Gives a model that is there to all who wait for it.
-    fn admit(&mut self, model: ModelIndex, now: Time, actions: &mut Vec<Action>) {
-        let resident = &mut self.models[model.0];
-        self.queue.retain(|waiter| {
-            if waiter.model != model {
-                return true;
-            }
-            resident.users += 1;
-            resident.waiting -= 1;
-            resident.used_at = now;
-            actions.push(Action::Admit(waiter.ticket, model));
-            false
-        });
-    }
-
-    fn refuse(&mut self, actions: &mut Vec<Action>, mut why: impl FnMut(&Waiter) -> Option<Why>) {
-        let models = &mut self.models;
-        self.queue.retain(|waiter| {
-            let Some(why) = why(waiter) else { return true };
-            models[waiter.model.0].waiting -= 1;
-            actions.push(Action::Refuse(waiter.ticket, waiter.model, why));
-            false
-        });
-    }
-}
-
-impl Resident {
-    pub(crate) fn terms(&self) -> &Terms {
-        &self.terms
-    }
-
-    pub(crate) fn stage(&self) -> Stage {
-        self.stage
-    }
-
-    /// Requests that hold it.
-    pub(crate) fn users(&self) -> usize {
-        self.users
-    }
-
-    /// Requests that wait for it.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// Deaths of its engine, none of which it outlived for long.
-    pub(crate) fn deaths_in_a_row(&self) -> u32 {
-        self.deaths_in_a_row
-    }
-
-    /// Since when it is in memory and nobody uses it.
-    pub(crate) fn idle_since(&self) -> Option<Time> {
-        (self.stage == Stage::Ready && self.users == 0).then_some(self.used_at)
-    }
-
-    /// Whether it is in memory, on its way there or on its way out.
-    pub(crate) fn holds_room(&self) -> bool {
-        matches!(self.stage, Stage::Loading | Stage::Ready | Stage::Unloading)
-    }
-
-    fn held(&self) -> u64 {
-        if self.holds_room() { self.terms.bytes } else { 0 }
-    }
-
-    fn may_go(&self) -> bool {
-        self.may_be_closed() && self.users == 0
-    }
-
-    fn may_be_closed(&self) -> bool {
-        self.stage == Stage::Ready && !self.terms.pinned
-    }
-
-    /// When it has been idle for as long as it is kept.
-    fn goes_at(&self) -> Option<Time> {
-        let keep_alive = self.terms.keep_alive.filter(|_| self.may_go() && self.waiting == 0)?;
-        Some(self.used_at + keep_alive)
     }
 }
 
