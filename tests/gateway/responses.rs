@@ -346,3 +346,29 @@ async fn a_stream_that_fails_after_its_status_went_out_is_an_error_event() {
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!((&events[0]["type"], &events[0]["code"]), (&json!("error"), &json!("upstream_timeout")));
 }
+
+async fn compact(program: &Weighbridge, body: &Value) -> Reply {
+    let request = program.post(&format!("{PATH}/compact")).header("content-type", "application/json");
+    program.send(request.body(body.to_string())).await
+}
+
+#[tokio::test]
+async fn a_conversation_is_compacted_by_the_model_that_goes_on_with_it() {
+    let upstream = Upstream::start([Act::Says(vec!["Launch on ", "Tuesday."]), Act::Says(vec!["Yes."])]).await;
+    let mut program =
+        Weighbridge::start(format!("{}{}", provider("up", &upstream, ""), route(&["up/large"], ""))).await;
+    let reply = compact(&program, &json!({"model": "up/large", "input": "We launch on Tuesday."})).await;
+    let body = reply.json();
+    assert_eq!((reply.status, &body["object"]), (200, &json!("response.compaction")), "{}", reply.body);
+    assert_eq!(body["output"][0]["content"][0]["text"], "We launch on Tuesday.");
+    let mut input = body["output"].as_array().cloned().expect("a list");
+    input.push(json!({"role": "user", "content": "When?"}));
+    let next = respond(&program, &json!({"model": "up/large", "input": input})).await.json();
+    assert_eq!(text(&next), "Yes.");
+    let sent = upstream.received()[1].body["messages"].to_string();
+    assert!(sent.contains("Launch on Tuesday.") && sent.contains("When?"), "{sent}");
+    compact(&program, &json!({"input": "x"})).await.assert_error(400, "missing_required_parameter", "model");
+    assert!(program.stop().await.success());
+    let outcomes: Vec<String> = program.ledger().column("SELECT outcome FROM receipts ORDER BY received_at_ms, rowid");
+    assert_eq!(outcomes, ["completed", "completed", "refused"]);
+}

@@ -195,7 +195,6 @@ async fn what_is_not_offered_says_so() {
     let cancelled = post(format!("{PATH}/{}/cancel", id(&response))).await;
     assert_eq!((cancelled.status, cancelled.message().contains("synchronous")), (400, true), "{}", cancelled.body);
     post(format!("{PATH}/resp_0/cancel")).await.assert_error(404, "not_found", "resp_0");
-    post(format!("{PATH}/compact")).await.assert_error(404, "not_offered", "summary");
     let streamed = program.get(&format!("{PATH}/{}?stream=true", id(&response))).await;
     streamed.assert_error(400, "unsupported_value", "are not kept");
 }

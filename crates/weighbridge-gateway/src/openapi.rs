@@ -31,6 +31,7 @@ mod tests {
             ("ChatCompletionRequest", known::CHAT),
             ("CompletionRequest", known::COMPLETIONS),
             ("ResponseRequest", known::RESPONSES),
+            ("CompactionRequest", known::COMPACTIONS),
             ("MessageRequest", known::MESSAGES),
             ("MessageCountRequest", known::MESSAGES),
             ("TemplateRequest", known::CONVERSATION),

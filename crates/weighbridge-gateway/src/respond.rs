@@ -97,11 +97,6 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_found"), message)
     }
 
-    /// 404: an address of OpenAI's that there is not here, and what there is instead.
-    pub(crate) fn not_offered(message: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "invalid_request_error", Some("not_offered"), message)
-    }
-
     /// 400: what was asked for does not go with what it is asked of.
     pub(crate) fn not_possible(message: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", None, message)

@@ -1,6 +1,7 @@
 //! `POST /v1/responses`, and the addresses of what it keeps.
 
 mod addresses;
+mod compact;
 mod count;
 mod events;
 mod keeper;
@@ -144,12 +145,7 @@ impl Writer for ResponsesWriter {
         let error = in_these_words(refusal).to_json();
         match &mut self.stream {
             Some(stream) => self.keeper.keep(&stream.fail(&error, out)),
-            None => {
-                let error = &error["error"];
-                let word = |key: &str| error[key].as_str().unwrap_or_default();
-                let event = response_error_event(0, word("code"), word("message"), error["param"].as_str());
-                out.extend_from_slice(&event);
-            }
+            None => out.extend_from_slice(&response_error_event(0, &error)),
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use messages_body::{MessagesBody, Purpose, Version};
 pub(crate) use messages_error::{messages_error, messages_status};
 pub(crate) use messages_stream::{MessagesStream, PING, event as messages_event};
 pub(crate) use models::{Page, model_page};
-pub(crate) use responses_body::{Echo as ResponseEcho, Memory, ResponsesBody, Wanted};
+pub(crate) use responses_body::{CompactBody, Echo as ResponseEcho, Memory, ResponsesBody, Wanted, compaction};
 pub(crate) use responses_stream::{Finished, ResponseStream, Restated, error_event as response_error_event, restated};
 pub(crate) use texts::{Detokenize, Tokenize, Tokenized, templated};
 
@@ -68,6 +68,7 @@ pub(crate) mod known {
     pub(crate) use super::chat_body::KNOWN as CHAT;
     pub(crate) use super::completions_body::KNOWN as COMPLETIONS;
     pub(crate) use super::messages_body::settings::KNOWN as MESSAGES;
+    pub(crate) use super::responses_body::compact::KNOWN as COMPACTIONS;
     pub(crate) use super::responses_body::settings::KNOWN as RESPONSES;
     pub(crate) use super::texts::CONVERSATION;
 }

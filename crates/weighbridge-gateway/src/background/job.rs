@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use weighbridge_ledger::{Ledger, StoredResponse};
@@ -102,7 +103,7 @@ impl Job {
     pub(super) fn break_off(&self, how: &Restated<'_>, code: &str, message: &str) {
         if self.settle(|queued| restated(queued, how)) {
             self.state.send_modify(|state| {
-                let event = response_error_event(state.events.next(), code, message, None);
+                let event = response_error_event(state.events.next(), &told(code, message));
                 state.events.push(&event);
             });
         }
@@ -149,6 +150,10 @@ impl Job {
     }
 }
 
+fn told(code: &str, message: &str) -> Value {
+    json!({"error": {"type": "server_error", "code": code, "message": message, "param": null}})
+}
+
 struct Reader {
     state: watch::Receiver<State>,
     next: u64,
@@ -173,7 +178,7 @@ impl Reader {
                 Found::End => return None,
                 Found::Gone => {
                     let message = "The events were read too slowly, and the next one is not kept any more. The response itself goes on.";
-                    let event = response_error_event(self.next, "events_not_kept", message, None);
+                    let event = response_error_event(self.next, &told("events_not_kept", message));
                     return Some((event, false));
                 }
                 Found::Nothing => {

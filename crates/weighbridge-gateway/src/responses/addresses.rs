@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use weighbridge_ledger::StoredResponse;
 use weighbridge_policy::CallerFacts;
 
+use super::compact::compact;
 use super::count::count;
 use super::events::{Wanted, events, stop};
 use super::recall::{State as Stated, conversation, fetch, input_items, items, unreadable};
@@ -97,14 +98,6 @@ async fn cancel(
         return Err(Refusal::not_possible(message));
     }
     Ok(whole(stored))
-}
-
-/// `POST /v1/responses/compact`.
-async fn compact(State(gateway): State<Arc<Core>>, headers: HeaderMap) -> Result<Response, Refusal> {
-    gateway.callers.identify(&headers)?;
-    Err(Refusal::not_offered(
-        "Conversations are not compacted here. Ask a model for a summary, and begin a new conversation with it.",
-    ))
 }
 
 /// `GET /v1/responses/{id}/input_items`: everything that the response was given, its conversation's earlier turns

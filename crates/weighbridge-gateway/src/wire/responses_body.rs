@@ -3,6 +3,7 @@
 //!
 //! Fields and ranges: OpenAI's public API description, responses.
 
+pub(super) mod compact;
 mod items;
 mod media;
 mod memory;
@@ -18,6 +19,7 @@ use weighbridge_backend::{Asked, DataClass, Dialect, Message, Original, Request,
 use super::WireError;
 use super::chat_body::{model, need, of_dialect};
 use super::fields::Fields;
+pub(crate) use compact::{CompactBody, compaction};
 use items::Turns;
 pub(crate) use memory::{Memory, Wanted};
 pub(crate) use settings::Echo;

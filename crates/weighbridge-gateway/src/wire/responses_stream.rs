@@ -20,6 +20,7 @@ use items::{Content, Item, Part};
 use lines::Lines;
 pub(crate) use lines::error_event;
 use logprobs::entries;
+pub(super) use object::usage_json;
 pub(crate) use object::{Restated, restated};
 use object::{State, response};
 

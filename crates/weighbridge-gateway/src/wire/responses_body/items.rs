@@ -3,9 +3,12 @@
 //! An answer of the model is several items (thoughts, a text, calls) and one message: what follows the assistant's own
 //! words without anybody else's between is put together.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use weighbridge_backend::{Asked, Capability, Message, Need, Part, Role, ToolCall};
 
+use super::compact::recalled;
 use super::{Fields, WireError, media, need, passed_on};
 
 /// The items of OpenAI's own tools, which nobody here runs.
@@ -13,7 +16,6 @@ const HOSTED: &[&str] = &[
     "apply_patch_call",
     "apply_patch_call_output",
     "code_interpreter_call",
-    "compaction",
     "compaction_trigger",
     "computer_call",
     "computer_call_output",
@@ -39,12 +41,16 @@ pub(super) struct Turns<'a> {
     messages: Vec<Message>,
     /// Thoughts that wait for what was said after them.
     reasoning: String,
+    /// The ids of the calls so far.
+    calls: BTreeSet<String>,
+    /// The last message ends with a summary, and what a user says next belongs to it.
+    summed_up: bool,
     asked: &'a mut Vec<Asked>,
 }
 
 impl<'a> Turns<'a> {
     pub(super) fn new(asked: &'a mut Vec<Asked>) -> Self {
-        Self { messages: Vec::new(), reasoning: String::new(), asked }
+        Self { messages: Vec::new(), reasoning: String::new(), calls: BTreeSet::new(), summed_up: false, asked }
     }
 
     pub(super) fn finish(self) -> Vec<Message> {
@@ -63,6 +69,7 @@ impl<'a> Turns<'a> {
         match fields.required_string("type")? {
             "message" => self.message(&fields),
             "reasoning" => self.think(&fields),
+            "compaction" => self.sum_up(&fields),
             "function_call" => self.call(&fields, "arguments", false),
             "custom_tool_call" => self.call(&fields, "input", true),
             "function_call_output" | "custom_tool_call_output" => self.result(&fields),
@@ -72,7 +79,7 @@ impl<'a> Turns<'a> {
             }
             _ => {
                 let why = "expected message, reasoning, function_call, function_call_output, custom_tool_call, \
-                           custom_tool_call_output or item_reference";
+                           custom_tool_call_output, compaction or item_reference";
                 Err(WireError::invalid(&fields.path("type"), why))
             }
         }
@@ -91,6 +98,11 @@ impl<'a> Turns<'a> {
             }
         };
         let parts = self.content(fields, "content")?;
+        let after_summary = std::mem::take(&mut self.summed_up) && role == Role::User;
+        if after_summary && let Some(last) = self.messages.last_mut().filter(|last| last.role == Role::User) {
+            last.parts.extend(parts);
+            return Ok(());
+        }
         if role != Role::Assistant {
             self.say(Message::new(role, parts));
             return Ok(());
@@ -114,6 +126,23 @@ impl<'a> Turns<'a> {
             message.reasoning.get_or_insert_default().push_str(&thoughts);
         }
         message
+    }
+
+    /// A summary stands in for what was left out after the last words of the user, whose message it becomes a part of:
+    /// many templates take no two of them in a row.
+    fn sum_up(&mut self, fields: &Fields<'_>) -> Result<(), WireError> {
+        self.extras(fields, &["encrypted_content"]);
+        let summary = recalled(fields)?;
+        let users = self.messages.iter().rev().take_while(|message| message.role == Role::User).count();
+        let mut parts = Vec::new();
+        for message in self.messages.drain(self.messages.len() - users..) {
+            parts.extend(message.parts);
+            parts.push(Part::Text("\n\n".to_owned()));
+        }
+        parts.push(Part::Text(format!("{summary}\n\n")));
+        self.say(Message::new(Role::User, parts));
+        self.summed_up = true;
+        Ok(())
     }
 
     /// The model's own thoughts, as far as they can be read. What a provider encrypted, only that provider can use.
@@ -145,6 +174,7 @@ impl<'a> Turns<'a> {
             arguments: fields.required_string(text)?.to_owned(),
             custom,
         };
+        self.calls.insert(call.id.clone());
         self.assistant(true).tool_calls.push(call);
         Ok(())
     }
@@ -153,7 +183,14 @@ impl<'a> Turns<'a> {
         self.extras(fields, &["call_id", "output", "name"]);
         self.needs_tools(fields);
         let parts = self.content(fields, "output")?;
-        let tool_call_id = Some(fields.required_string("call_id")?.to_owned());
+        let call = fields.required_string("call_id")?;
+        if !self.calls.contains(call) {
+            // No template and no provider could say what it answers.
+            let call: String = call.chars().take(128).collect();
+            let why = format!("no tool call of the conversation before it has the id '{call}'");
+            return Err(WireError::invalid(&fields.path("call_id"), why));
+        }
+        let tool_call_id = Some(call.to_owned());
         let name = fields.string("name")?.map(str::to_owned);
         self.say(Message { tool_call_id, name, ..Message::new(Role::Tool, parts) });
         Ok(())

@@ -96,6 +96,7 @@ fn prefix(item: &Value) -> &'static str {
         Some("custom_tool_call") => "ctc",
         Some("custom_tool_call_output") => "ctco",
         Some("reasoning") => "rs",
+        Some("compaction") => "cmp",
         _ => "msg",
     }
 }

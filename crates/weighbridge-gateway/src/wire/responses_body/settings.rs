@@ -12,6 +12,7 @@ use super::{Fields, WireError, need, passed_on};
 pub(crate) const KNOWN: &[&str] = &[
     "background",
     "background_options",
+    "frequency_penalty",
     "include",
     "input",
     "instructions",
@@ -20,6 +21,7 @@ pub(crate) const KNOWN: &[&str] = &[
     "metadata",
     "model",
     "parallel_tool_calls",
+    "presence_penalty",
     "previous_response_id",
     "prompt_cache_key",
     "prompt_cache_options",
@@ -155,11 +157,16 @@ pub(super) fn settings(fields: &Fields<'_>, request: &mut Request, asked: &mut V
 fn sampling(fields: &Fields<'_>, request: &mut Request, asked: &mut Vec<Asked>) -> Result<(), WireError> {
     request.sampling.temperature = fields.decimal("temperature", 0.0, 2.0)?;
     request.sampling.top_p = fields.decimal("top_p", 0.0, 1.0)?;
+    // Not OpenAI's: the Open Responses specification has them here as well.
+    request.sampling.frequency_penalty = fields.decimal("frequency_penalty", -2.0, 2.0)?;
+    request.sampling.presence_penalty = fields.decimal("presence_penalty", -2.0, 2.0)?;
     let bound = fields.integer("max_output_tokens", 1, i64::from(u32::MAX))?;
     request.max_output_tokens = bound.and_then(|bound| u32::try_from(bound).ok());
     for (key, capability) in [
         ("temperature", Capability::Temperature),
         ("top_p", Capability::TopP),
+        ("frequency_penalty", Capability::FrequencyPenalty),
+        ("presence_penalty", Capability::PresencePenalty),
         ("max_output_tokens", Capability::MaxTokens),
     ] {
         if fields.get(key).is_some() {
@@ -292,7 +299,8 @@ fn carried(name: &'static str, value: &Value) -> Carried {
     Carried { name, value: Json(value.to_string().into()) }
 }
 
-/// What a response says of its settings, whether they were sent or not.
+/// What a response says of its settings, whether they were sent or not. Of numbers that were not it says OpenAI's
+/// defaults, since typed clients take no null for them.
 fn echo(fields: &Fields<'_>) -> Map<String, Value> {
     let or = |key: &str, default: Value| fields.get(key).cloned().unwrap_or(default);
     let inner = |key: &str, inner: &str, default: Value| {
@@ -313,24 +321,35 @@ fn echo(fields: &Fields<'_>) -> Map<String, Value> {
     echo.insert("reasoning".into(), json!({"effort": effort, "summary": inner("reasoning", "summary", Value::Null)}));
     echo.insert("safety_identifier".into(), or("safety_identifier", Value::Null));
     echo.insert("service_tier".into(), "default".into());
-    echo.insert("temperature".into(), or("temperature", Value::Null));
-    let format = inner("text", "format", json!({"type": "text"}));
+    for (key, default) in [("temperature", 1.0), ("top_p", 1.0), ("frequency_penalty", 0.0), ("presence_penalty", 0.0)]
+    {
+        echo.insert(key.into(), or(key, default.into()));
+    }
+    let format = full(&inner("text", "format", json!({"type": "text"})), "json_schema", &["description", "schema"]);
     echo.insert("text".into(), json!({"format": format, "verbosity": inner("text", "verbosity", "medium".into())}));
     echo.insert("tool_choice".into(), or("tool_choice", "auto".into()));
     echo.insert("tools".into(), or("tools", json!([])).as_array().into_iter().flatten().map(tool).collect());
     echo.insert("top_logprobs".into(), or("top_logprobs", 0.into()));
-    echo.insert("top_p".into(), or("top_p", Value::Null));
     echo.insert("truncation".into(), or("truncation", "disabled".into()));
     echo.insert("user".into(), or("user", Value::Null));
     echo.insert("metadata".into(), or("metadata", json!({})));
     echo
 }
 
-/// A function says whether it is strict, also where its caller left that open.
+/// A function with all its fields.
 fn tool(tool: &Value) -> Value {
-    let mut tool = tool.clone();
-    if tool["type"] == "function" && tool["strict"].is_null() {
-        tool["strict"] = false.into();
+    full(tool, "function", &["description", "parameters"])
+}
+
+/// An object of this type with these fields, also where its sender left them out; it says whether it is strict, too.
+fn full(object: &Value, kind: &str, fields: &[&str]) -> Value {
+    let mut full = object.clone();
+    if full["type"] == kind {
+        for key in fields {
+            // Null where it is not there.
+            full[*key] = object[*key].clone();
+        }
+        full["strict"] = object["strict"].as_bool().unwrap_or(false).into();
     }
-    tool
+    full
 }

@@ -22,7 +22,7 @@ pub(super) fn stored(item: &Value, id: &str) -> Value {
         let content = item.get("content").map(|content| parts(content, assistant));
         item.extend(content.map(|content| ("content".to_owned(), content)));
     }
-    if item["type"] != "reasoning" {
+    if item["type"] != "reasoning" && item["type"] != "compaction" {
         item.entry("status").or_insert_with(|| "completed".into());
     }
     Value::Object(item)

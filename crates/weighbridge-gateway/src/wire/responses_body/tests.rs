@@ -1,10 +1,11 @@
 //! Bodies in, faults, needs and conversations out.
 
 use serde_json::json;
-use weighbridge_backend::{Capability, Constraint, Effort, Json, Part, TextForm, ToolChoice, ToolKind};
+use weighbridge_backend::{Capability, Constraint, Effort, Event, Json, Part, TextForm, ToolChoice, ToolKind};
 
 use super::super::body_object;
 use super::*;
+use crate::surface::{Bill, Head};
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -60,6 +61,11 @@ fn every_fault_names_its_parameter_and_code() {
             "input[0].call_id",
         ),
         (
+            r#"{"model":"demo","input":[{"type":"function_call_output","call_id":"call_1","output":"1"}]}"#,
+            "invalid_value",
+            "input[0].call_id",
+        ),
+        (
             r#"{"model":"demo","input":[{"role":"user","content":[{"type":"input_image","file_id":"f"}]}]}"#,
             "invalid_value",
             "input[0].content[0].file_id",
@@ -84,6 +90,7 @@ fn every_fault_names_its_parameter_and_code() {
     }
     for (extra, code, param) in [
         (r#","temperature":3"#, "decimal_above_max_value", "temperature"),
+        (r#","presence_penalty":-3"#, "decimal_below_min_value", "presence_penalty"),
         (r#","max_output_tokens":0"#, "integer_below_min_value", "max_output_tokens"),
         (r#","top_logprobs":21"#, "integer_above_max_value", "top_logprobs"),
         (r#","include":["everything"]"#, "invalid_value", "include[0]"),
@@ -154,6 +161,25 @@ fn settings_arrive_where_the_seam_has_them() {
 }
 
 #[test]
+fn what_is_said_of_settings_is_whole_whatever_was_sent() {
+    let echo = |extra: &str| parse(&with(extra)).expect(extra).echo.fields;
+    let plain = echo("");
+    for (key, default) in [("temperature", 1.0), ("top_p", 1.0), ("frequency_penalty", 0.0), ("presence_penalty", 0.0)]
+    {
+        assert_eq!(plain[key], default, "{key}");
+    }
+    let told = echo(
+        r#","presence_penalty":0.5,"tools":[{"type":"function","name":"f"},{"type":"custom","name":"c"}],
+        "text":{"format":{"type":"json_schema","name":"n","schema":{}}}"#,
+    );
+    assert_eq!(told["presence_penalty"], 0.5);
+    let function = json!({"type": "function", "name": "f", "description": null, "parameters": null, "strict": false});
+    assert_eq!(told["tools"], json!([function, {"type": "custom", "name": "c"}]));
+    let format = json!({"type": "json_schema", "name": "n", "schema": {}, "description": null, "strict": false});
+    assert_eq!(told["text"]["format"], format);
+}
+
+#[test]
 fn an_answer_that_comes_back_is_one_message() {
     let request = request(&input(
         r#"[{"role":"user","content":"add"},
@@ -175,6 +201,64 @@ fn an_answer_that_comes_back_is_one_message() {
     assert_eq!(request.messages[3].tool_call_id.as_deref(), Some("call_2"));
     assert_eq!(request.messages[3].text(), "4");
     assert_eq!(request.asked, [need("input[3].type", Capability::Tools)]);
+}
+
+fn compact(body: &str) -> Result<CompactBody, WireError> {
+    let value = body_object(body.as_bytes())?;
+    CompactBody::read(ID.into(), body.as_bytes(), &value, Memory::default())
+}
+
+fn compacted(body: &str, summary: &str) -> Value {
+    let said = [Event::Text { choice: 0, text: summary.into(), logprobs: None }];
+    compaction(&Head::example(), compact(body).expect(body).items, &said, &Bill::default())
+}
+
+const AGREED: &str = r#"[{"role":"user","content":"Launch on Tuesday."},{"role":"assistant","content":"Noted."},
+    {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},
+    {"type":"function_call_output","call_id":"c","output":"done"},{"role":"user","content":"Tell support."}]"#;
+
+#[test]
+fn a_conversation_is_compacted_to_what_its_user_said_and_a_summary() {
+    let body = input(AGREED);
+    let asks = compact(&body).expect(&body).request.messages;
+    let last = &asks[asks.len() - 1];
+    assert_eq!((last.role, last.text().starts_with("Tell support.\n\nSummarise")), (Role::User, true));
+    let compacted = compacted(&body, " The launch is on Tuesday.\n");
+    assert_eq!((&compacted["object"], &compacted["id"]), (&json!("response.compaction"), &json!("resp_ab")));
+    let output = compacted["output"].as_array().expect("a list");
+    let kinds: Vec<_> = output.iter().map(|item| (item["type"].as_str(), item["role"].as_str())).collect();
+    let user = (Some("message"), Some("user"));
+    assert_eq!(kinds, [user, user, (Some("compaction"), None)]);
+    // It comes back as one message, with what the user says next.
+    let mut input = output.clone();
+    input.push(json!({"role": "user", "content": "And now?"}));
+    let back = request(&json!({"model": "demo", "input": input}).to_string());
+    assert_eq!(back.messages.len(), 1);
+    let text = back.messages[0].text();
+    let places = ["Launch on Tuesday.", "Tell support.", "Summary", "The launch is on Tuesday.\n\n", "And now?"]
+        .map(|piece| text.find(piece));
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{text}");
+}
+
+#[test]
+fn a_compaction_without_a_summary_leaves_nothing_out() {
+    let body = input(AGREED);
+    let output = &compacted(&body, " \n")["output"];
+    assert_eq!(*output, Value::from(parse(&body).expect(&body).input));
+}
+
+#[test]
+fn what_a_compaction_cannot_use_is_refused() {
+    for (body, code, param) in [
+        (r#"{"input":"hi"}"#, "missing_required_parameter", "model"),
+        (r#"{"model":"demo"}"#, "missing_required_parameter", "input"),
+        (r#"{"model":"demo","input":"hi","stream":true}"#, "unknown_parameter", "stream"),
+    ] {
+        let error = compact(body).err().expect(body);
+        assert_eq!((error.code, error.param.as_deref()), (code, Some(param)));
+    }
+    let foreign = input(r#"[{"type":"compaction","encrypted_content":"gAAA"}]"#);
+    check_error(&foreign, "invalid_value", "input[0].encrypted_content");
 }
 
 #[test]

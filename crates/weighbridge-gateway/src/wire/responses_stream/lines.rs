@@ -44,8 +44,14 @@ fn inner(object: &str) -> &str {
 }
 
 /// The event of this number that ends a stream without a response: it failed before there was one, or whoever reads it
-/// cannot have the rest.
-pub(crate) fn error_event(number: u64, code: &str, message: &str, param: Option<&str>) -> Bytes {
-    let event = json!({"type": "error", "sequence_number": number, "code": code, "message": message, "param": param});
+/// cannot have the rest. `error` is the body of an error. OpenAI's types have it flat, its service and the Open Responses
+/// specification have it as an object: here it is both.
+pub(crate) fn error_event(number: u64, error: &Value) -> Bytes {
+    let error = &error["error"];
+    let event = json!({
+        "type": "error", "sequence_number": number,
+        "code": error["code"], "message": error["message"], "param": error["param"],
+        "error": error,
+    });
     Bytes::from(format!("event: error\ndata: {event}\n\n"))
 }

@@ -82,7 +82,8 @@ pub(crate) fn restated(kept: &str, how: &Restated<'_>) -> String {
     Value::Object(object).to_string()
 }
 
-fn usage_json(usage: &Usage) -> Value {
+/// The `usage` of a response.
+pub(in crate::wire) fn usage_json(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},

@@ -276,6 +276,8 @@ fn what_fails_before_there_is_a_response_is_an_error_event() {
         (&events[0]["type"], &events[0]["code"], &events[0]["message"]),
         (&json!("error"), &json!("overloaded"), &json!("full"))
     );
+    // Once more as an object, as OpenAI's service and the Open Responses specification have it.
+    assert_eq!(events[0]["error"], error["error"]);
 }
 
 #[test]
