@@ -8,7 +8,7 @@ async fn hash(key: &str) -> String {
 }
 
 /// One caller, with further lines of settings.
-async fn caller(name: &str, key: &str, settings: &str) -> String {
+pub(crate) async fn caller(name: &str, key: &str, settings: &str) -> String {
     format!("[[callers]]\nname = {name:?}\nkey_sha256 = {:?}\n{settings}\n", hash(key).await)
 }
 

@@ -26,6 +26,7 @@ mod request_ids;
 mod responses;
 mod responses_background;
 mod responses_kept;
+mod responses_socket;
 mod streams;
 mod texts;
 mod tls;

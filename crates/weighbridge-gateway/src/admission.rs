@@ -94,9 +94,18 @@ impl Admission {
     }
 
     pub(crate) fn cut_signal(&self) -> CutSignal {
+        self.once(|state| state.cut)
+    }
+
+    /// Ready once nobody is let in any more.
+    pub(crate) fn closed_signal(&self) -> CutSignal {
+        self.once(|state| state.closed)
+    }
+
+    fn once(&self, reached: fn(&State) -> bool) -> CutSignal {
         let mut state = self.state.subscribe();
         Box::pin(async move {
-            if state.wait_for(|state| state.cut).await.is_err() {
+            if state.wait_for(reached).await.is_err() {
                 std::future::pending::<()>().await;
             }
         })

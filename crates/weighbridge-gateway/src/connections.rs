@@ -157,7 +157,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let builder = bounds.builder();
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = busy.idle_for(bounds.head_timeout) => None,

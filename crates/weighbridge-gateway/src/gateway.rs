@@ -15,6 +15,7 @@ use crate::background::{Background, BackgroundLimits};
 use crate::callers::Callers;
 use crate::edges::{COMPRESSED_STREAMS, Compression, Cors, Repeats};
 use crate::metrics::Metrics;
+use crate::responses::Sockets;
 use crate::world::Experience;
 
 /// How the gateway is set up.
@@ -137,6 +138,7 @@ pub(crate) struct Core {
     pub(crate) repeats: Repeats,
     /// Answers that are made without their callers.
     pub(crate) background: Arc<Background>,
+    pub(crate) sockets: Sockets,
     pub(crate) books: Books,
     pub(crate) admission: Admission,
     pub(crate) started: std::time::SystemTime,
@@ -164,6 +166,7 @@ impl Gateway {
             providers,
             callers,
             admission: Admission::new(limits.in_flight),
+            sockets: Sockets::new(limits.connections),
             repeats: Repeats::new(limits.repeat_window, limits.repeat_bytes),
             background: Arc::new(Background::new(limits.background)),
             limits,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Request as HttpRequest, header};
+use http::{HeaderName, Request as HttpRequest, header};
 use weighbridge_backend::{Failure, NanoUsd, Request};
 use weighbridge_policy::{CallerFacts, Plan};
 
@@ -98,7 +98,7 @@ impl Core {
     ) -> Result<Planned, Refusal> {
         let body = read_body(&parts.headers, body, &self.limits).await?;
         let name = caller.as_ref().map(|caller| Arc::clone(&caller.name));
-        let (inbound, prepared, beside) = self.read_and_plan(surface, parts.headers, caller, body, account).await?;
+        let (inbound, prepared, beside) = self.read_and_plan(surface, parts, caller, body, account).await?;
         let Prepared { plan, refusal, left_out, .. } = prepared;
         account.routed(&plan.route, plan.class);
         if let Some(refusal) = refusal {
@@ -132,7 +132,7 @@ impl Core {
     async fn read_and_plan(
         self: &Arc<Self>,
         surface: &'static dyn Surface,
-        headers: HeaderMap,
+        parts: Parts,
         caller: Option<Arc<CallerFacts>>,
         body: Bytes,
         account: &mut Account,
@@ -141,9 +141,10 @@ impl Core {
         let slow = surface.reads_slowly() || body.len() >= LARGE_BODY;
         let work = move || -> Result<_, Refusal> {
             let caller = caller.as_deref();
+            let Parts { headers, extensions, .. } = &parts;
             let mut inbound =
-                surface.read(&Arriving { id, headers: &headers, body: &body, gateway: &gateway, caller })?;
-            let arrival = Arrival { path: surface.path(), headers: &headers, caller, floor: inbound.floor };
+                surface.read(&Arriving { id, headers, extensions, body: &body, gateway: &gateway, caller })?;
+            let arrival = Arrival { path: surface.path(), headers, caller, floor: inbound.floor };
             let prepared = gateway.prepare_inbound(&arrival, &mut inbound);
             let beside = std::mem::take(&mut inbound.beside);
             let planned = prepared.and_then(|first| Ok((first, gateway.prepare_beside(&arrival, beside)?)));

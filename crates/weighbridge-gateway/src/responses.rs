@@ -4,13 +4,17 @@ mod addresses;
 mod compact;
 mod count;
 mod events;
+mod held;
 mod keeper;
 mod recall;
+mod socket;
 
 use serde_json::Value;
 use weighbridge_backend::{DataClass, Event, Request, Usage};
 
 pub(crate) use addresses::addresses;
+use held::{Held, Holding};
+pub(crate) use socket::{Sockets, open as open_socket};
 
 use self::keeper::Keeper;
 use crate::background::Running;
@@ -29,12 +33,18 @@ impl Surface for Responses {
 
     fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
         let value = body_object(arriving.body)?;
-        let memory = recall::recall(arriving.gateway, arriving.caller, &Wanted::of(&value)?)?;
+        let wanted = Wanted::of(&value)?;
+        let held = arriving.extensions.get::<Held>();
+        let turn = held.zip(wanted.previous).and_then(|(held, previous)| held.recall(previous));
+        let memory = recall::recall(arriving.gateway, arriving.caller, &wanted, turn.as_ref())?;
+        let holding = held.map(|held| Holding::new(held, arriving.gateway, &memory.earlier));
         let body = ResponsesBody::read(arriving.id.clone(), arriving.body, &value, memory)?;
+        let holding = holding.map(|holding| holding.with(&body.input));
         let keeper = Keeper {
             ledger: arriving.gateway.books.ledger.clone(),
             caller: arriving.caller.map(|caller| caller.name.to_string()),
-            wanted: body.store.unwrap_or(true),
+            // What goes on from what is not kept could not be found again.
+            wanted: body.store.unwrap_or(true) && turn.is_none(),
             allowed: arriving.gateway.limits.store_responses,
             class: DataClass::Restricted,
             previous: body.echo.fields["previous_response_id"].as_str().map(str::to_owned),
@@ -42,9 +52,9 @@ impl Surface for Responses {
             job: None,
         };
         let (background, streams) = (body.background, body.request.stream);
-        let writer = Box::new(ResponsesWriter { echo: body.echo, keeper, background, streams, stream: None });
+        let writer = ResponsesWriter { echo: body.echo, keeper, holding, background, streams, stream: None };
         let ResponsesBody { request, floor, may_shorten, .. } = body;
-        Ok(Inbound { request, beside: Vec::new(), writer, floor, may_shorten })
+        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(writer), floor, may_shorten })
     }
 
     /// It may look earlier responses up.
@@ -65,6 +75,8 @@ fn in_these_words(refusal: &Refusal) -> Refusal {
 struct ResponsesWriter {
     echo: ResponseEcho,
     keeper: Keeper,
+    /// Where its caller may go on from it over the same connection.
+    holding: Option<Holding>,
     /// Whether it is to be made without its client.
     background: bool,
     streams: bool,
@@ -137,7 +149,11 @@ impl Writer for ResponsesWriter {
 
     fn end(&mut self, bill: &Bill, out: &mut Vec<u8>) {
         if let Some(stream) = &mut self.stream {
-            self.keeper.keep(&stream.end(bill, out));
+            let finished = stream.end(bill, out);
+            self.keeper.keep(&finished);
+            if let Some(holding) = self.holding.take() {
+                holding.hold(&finished, self.keeper.class);
+            }
         }
     }
 

@@ -42,7 +42,7 @@ pub struct Drained {
 fn router(core: &Arc<Core>) -> Router {
     let addresses = Router::new()
         .route(chat::Chat.path(), answers(&chat::Chat))
-        .route(responses::Responses.path(), answers(&responses::Responses))
+        .route(responses::Responses.path(), answers(&responses::Responses).get(responses::open_socket))
         .merge(responses::addresses())
         .route(completions::Completions.path(), answers(&completions::Completions))
         .route(messages::Messages.path(), answers(&messages::Messages))
@@ -117,7 +117,7 @@ impl Gateway {
             Err(_) => core.cut_off().await,
         };
         // What is left are the last bytes of those that ended or were cut.
-        let _ = tokio::time::timeout(LAST_BYTES, closed).await;
+        let _ = tokio::time::timeout(LAST_BYTES, async { tokio::join!(closed, core.sockets.closed()) }).await;
         Drained { in_flight, cut }
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use serde_json::{Value, json};
 use weighbridge_backend::{BackendId, DataClass, Event, NanoUsd, Request, Usage};
 use weighbridge_policy::{CallerFacts, Choice};
@@ -47,6 +47,8 @@ pub(crate) trait Surface: Send + Sync {
 pub(crate) struct Arriving<'a> {
     pub(crate) id: Arc<str>,
     pub(crate) headers: &'a HeaderMap,
+    /// What the connection knows of it.
+    pub(crate) extensions: &'a Extensions,
     pub(crate) body: &'a [u8],
     pub(crate) gateway: &'a Core,
     /// Who asks; `None` where the gateway is open.

@@ -58,7 +58,7 @@ pub(crate) async fn answer(
 }
 
 async fn told(gateway: Arc<Core>, id: Arc<str>, request: HttpRequest<Body>, tell: Tell) -> Result<Told, Refusal> {
-    let (Parts { headers, .. }, body) = request.into_parts();
+    let (Parts { headers, extensions, .. }, body) = request.into_parts();
     let caller = gateway.callers.identify(&headers)?;
     let admitted = gateway.admission.enter()?;
     let cut = gateway.admission.cut_signal();
@@ -67,7 +67,8 @@ async fn told(gateway: Arc<Core>, id: Arc<str>, request: HttpRequest<Body>, tell
         let work = move || {
             let _admitted = admitted;
             let caller = caller.as_deref();
-            tell(&Question { arriving: Arriving { id, headers: &headers, body: &body, gateway: &gateway, caller } })
+            let (headers, extensions) = (&headers, &extensions);
+            tell(&Question { arriving: Arriving { id, headers, extensions, body: &body, gateway: &gateway, caller } })
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::internal())?
     };

@@ -38,6 +38,11 @@ pub struct Cors {
 }
 
 impl Cors {
+    /// Whether pages of this origin may ask.
+    pub(crate) fn lets_in(&self, origin: &HeaderValue) -> bool {
+        self.origins.as_ref().is_none_or(|origins| origins.contains(origin))
+    }
+
     /// No credentials of the browser's are let in: a key is sent by the page itself.
     pub(crate) fn layer(&self) -> CorsLayer {
         let Self { origins, methods, headers, max_age } = self.clone();

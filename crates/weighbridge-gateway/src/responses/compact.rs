@@ -30,7 +30,7 @@ impl Surface for Compact {
 
     fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
         let value = body_object(arriving.body)?;
-        let memory = recall(arriving.gateway, arriving.caller, &Wanted::of(&value)?)?;
+        let memory = recall(arriving.gateway, arriving.caller, &Wanted::of(&value)?, None)?;
         let CompactBody { request, items, floor } =
             CompactBody::read(arriving.id.clone(), arriving.body, &value, memory)?;
         Ok(Inbound { request, beside: Vec::new(), writer: Box::new(CompactWriter { items }), floor })

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use serde_json::json;
 use weighbridge_backend::BackendId;
 use weighbridge_policy::{Plan, Reason};
@@ -35,10 +36,10 @@ async fn counted(gateway: &Arc<Core>, id: &Arc<str>, request: Request<Body>) -> 
     let (gateway, id) = (Arc::clone(gateway), Arc::clone(id));
     let work = move || {
         let caller = caller.as_deref();
-        let arriving =
-            Arriving { id: Arc::clone(&id), headers: &parts.headers, body: &body, gateway: &gateway, caller };
+        let Parts { headers, extensions, .. } = &parts;
+        let arriving = Arriving { id: Arc::clone(&id), headers, extensions, body: &body, gateway: &gateway, caller };
         let inbound = Responses.read(&arriving)?;
-        let arrival = Arrival { path: Responses.path(), headers: &parts.headers, caller, floor: inbound.floor };
+        let arrival = Arrival { path: Responses.path(), headers, caller, floor: inbound.floor };
         let prepared = gateway.prepare(&arrival, &inbound.request)?;
         let backend = match (counter(&prepared.plan), prepared.refusal) {
             (Some(backend), _) => backend,

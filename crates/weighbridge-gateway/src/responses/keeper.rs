@@ -45,6 +45,8 @@ impl Keeper {
                 "this gateway keeps none ([responses] store)"
             } else if self.class >= DataClass::Restricted {
                 "what is restricted is never kept"
+            } else if !self.wanted {
+                "what it goes on from is not kept"
             } else {
                 "what came in has more bytes than are kept"
             };

@@ -5,6 +5,7 @@ use serde_json::Value;
 use weighbridge_ledger::StoredResponse;
 use weighbridge_policy::CallerFacts;
 
+use super::held::Turn;
 use crate::gateway::Core;
 use crate::respond::Refusal;
 use crate::wire::{Memory, Restated, Wanted, WireError, restated};
@@ -13,13 +14,21 @@ use crate::wire::{Memory, Restated, Wanted, WireError, restated};
 const MAX_TURNS: usize = 1_000;
 const MAX_BYTES: usize = 64 << 20;
 
-/// Fetches what is wanted. Blocks on the disk.
+/// Fetches what is wanted. Blocks on the disk. A turn that its connection holds is not looked for there.
 ///
 /// # Errors
 /// When something is not kept for this caller, is too long, or cannot be read.
-pub(super) fn recall(gateway: &Core, caller: Option<&CallerFacts>, wanted: &Wanted<'_>) -> Result<Memory, Refusal> {
+pub(super) fn recall(
+    gateway: &Core,
+    caller: Option<&CallerFacts>,
+    wanted: &Wanted<'_>,
+    held: Option<&Turn>,
+) -> Result<Memory, Refusal> {
     let mut memory = Memory::default();
-    if let Some(previous) = wanted.previous {
+    if let Some(turn) = held {
+        memory.class = Some(turn.class);
+        memory.earlier = turn.items.to_vec();
+    } else if let Some(previous) = wanted.previous {
         let turns = conversation(gateway, caller, previous)?;
         turns.last().map_or(Ok(()), answered)?;
         memory.class = turns.iter().map(|turn| turn.class).max();
