@@ -29,11 +29,15 @@ pub(crate) struct ChatStream {
 
 impl ChatStream {
     pub(crate) fn new(head: &Head, choices: u32, usage_in: UsageIn) -> Self {
-        let fields = json!({
+        let mut fields = json!({
             "id": format!("chatcmpl-{}", head.bare_id()), "object": "chat.completion.chunk", "created": head.created,
-            "model": head.backend.as_str(), "service_tier": "default", "system_fingerprint": head.fingerprint,
-        })
-        .to_string();
+            "model": head.backend.as_str(), "service_tier": "default",
+        });
+        // OpenAI's description has no null for it.
+        if let Some(fingerprint) = &head.fingerprint {
+            fields["system_fingerprint"] = fingerprint.as_str().into();
+        }
+        let fields = fields.to_string();
         let fields = fields.trim_end_matches('}');
         Self {
             prefix: format!("data: {fields},\"choices\":[").into_bytes(),

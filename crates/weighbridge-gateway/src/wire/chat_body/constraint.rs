@@ -65,7 +65,11 @@ fn response_format(fields: &Fields<'_>) -> Result<Option<Constraint>, WireError>
     let Some(format) = fields.object("response_format")? else { return Ok(None) };
     match format.required_string("type")? {
         "text" => Ok(None),
-        "json_object" => Ok(Some(Constraint::JsonObject)),
+        // llama.cpp's, Together's and Fireworks' way to send a schema.
+        "json_object" => match format.get("schema") {
+            Some(schema) => schema_of(schema, &format.path("schema")).map(Some),
+            None => Ok(Some(Constraint::JsonObject)),
+        },
         "json_schema" => {
             let inner = format.object("json_schema")?.ok_or_else(|| WireError::missing(&format.path("json_schema")))?;
             name(&inner)?;

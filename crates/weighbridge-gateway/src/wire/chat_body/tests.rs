@@ -97,6 +97,10 @@ fn a_constraint_has_the_names_of_openai_and_of_vllm() {
         (r#","response_format":{"type":"text"}"#, None),
         (r#","response_format":{"type":"json_object"}"#, Some(Constraint::JsonObject)),
         (
+            r#","response_format":{"type":"json_object","schema":{"const":"42"}}"#,
+            Some(Constraint::JsonSchema(Json(r#"{"const":"42"}"#.into()))),
+        ),
+        (
             r#","response_format":{"type":"json_schema","json_schema":{"name":"a-1","schema":{"type":"object"}}}"#,
             schema(),
         ),
