@@ -181,6 +181,15 @@ async fn effort_does_not_reach_a_model_that_cannot_use_it() {
 }
 
 #[tokio::test]
+async fn an_agent_may_ask_for_more_than_the_context_has_room_for() {
+    let program = Weighbridge::start(demo_model()).await;
+    let mut body = say("demo", "Hello");
+    body["max_tokens"] = 32_000.into();
+    let reply = post(&program, &body).await;
+    assert_eq!((reply.status, &reply.json()["stop_reason"]), (200, &json!("end_turn")), "{}", reply.body);
+}
+
+#[tokio::test]
 async fn every_mistake_has_anthropics_shape() {
     let program = Weighbridge::start(demo_model()).await;
     let with = |key: &str, value: Value| {
@@ -192,7 +201,7 @@ async fn every_mistake_has_anthropics_shape() {
         (with("max_tokens", Value::Null), 400, "invalid_request_error", "max_tokens"),
         (with("max_tokens", json!(0)), 400, "invalid_request_error", "cached as they are computed"),
         (with("model", json!("nobody")), 404, "not_found_error", "nobody"),
-        (with("max_tokens", json!(100_000)), 400, "invalid_request_error", "context"),
+        (with("system", "word ".repeat(3000).into()), 400, "invalid_request_error", "context"),
         (
             with("tools", json!([{"type": "web_search_20250305", "name": "w"}])),
             400,

@@ -119,7 +119,7 @@ class Sdk(unittest.TestCase):
             (anthropic.BadRequestError, "decimal_above_max_value", {"extra_body": {"temperature": 9}}),
             (anthropic.BadRequestError, "unsupported_parameter", {"extra_headers": {}}),
             (anthropic.NotFoundError, "model_not_found", {"model": "nothing"}),
-            (anthropic.BadRequestError, "context_length_exceeded", {"max_tokens": 5000}),
+            (anthropic.BadRequestError, "context_length_exceeded", {"system": "word " * 3000}),
             (
                 anthropic.PermissionDeniedError,
                 "class_not_allowed",

@@ -145,7 +145,7 @@ impl Core {
             let mut inbound =
                 surface.read(&Arriving { id, headers, extensions, body: &body, gateway: &gateway, caller })?;
             let arrival = Arrival { path: surface.path(), headers, caller, floor: inbound.floor };
-            let prepared = gateway.prepare_inbound(&arrival, &mut inbound);
+            let prepared = gateway.prepare_inbound(surface, &arrival, &mut inbound);
             let beside = std::mem::take(&mut inbound.beside);
             let planned = prepared.and_then(|first| Ok((first, gateway.prepare_beside(&arrival, beside)?)));
             Ok((inbound, planned))
@@ -158,9 +158,15 @@ impl Core {
     }
 
     /// Makes the plan of a request that was read, which has its standing and its length by then.
-    fn prepare_inbound(&self, arrival: &Arrival<'_>, inbound: &mut Inbound) -> Result<Prepared, Refusal> {
+    fn prepare_inbound(
+        &self,
+        surface: &dyn Surface,
+        arrival: &Arrival<'_>,
+        inbound: &mut Inbound,
+    ) -> Result<Prepared, Refusal> {
         let prepared = match inbound.may_shorten {
             true => self.prepare_shortened(arrival, &mut inbound.request)?,
+            false if surface.may_be_cut() => self.prepare_within(arrival, &mut inbound.request)?,
             false => self.prepare(arrival, &inbound.request)?,
         };
         inbound.request.standing = prepared.standing.clone();

@@ -25,6 +25,11 @@ impl Surface for Messages {
         "/v1/messages"
     }
 
+    /// Agents ask for as much as Anthropic's models may write, which is more than many a local model has room for.
+    fn may_be_cut(&self) -> bool {
+        true
+    }
+
     fn read(&self, arriving: &Arriving<'_>) -> Result<Inbound, Refusal> {
         let MessagesBody { request, shows_thinking } = read(arriving, Purpose::Answer)?;
         let id = arriving.id.to_string();

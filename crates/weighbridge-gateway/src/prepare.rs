@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use weighbridge_backend::{BackendId, DataClass, Failure, Health, Need, Request, Standing};
+use weighbridge_backend::{BackendId, DataClass, Failure, Health, Need, PromptCount, Request, Standing};
 use weighbridge_policy::{Asking, BackendFacts, CallerFacts, NoRoute, Plan, Reason, Route, class_of, find_route, plan};
 
 use crate::Gateway;
@@ -72,6 +72,26 @@ impl Core {
         let plan = plan(route, &asking, &facts);
         let refusal = plan.attempts.is_empty().then(|| self.refuse(route, &plan, request, uncounted.as_ref()));
         Ok(Prepared { plan, standing, refusal, left_out: 0 })
+    }
+
+    /// The same for a request whose answer may be shorter than it asks for: where no context has so much room, the
+    /// bound is what the roomiest has.
+    pub(crate) fn prepare_within(&self, arrival: &Arrival<'_>, request: &mut Request) -> Result<Prepared, Refusal> {
+        let prepared = self.prepare(arrival, request)?;
+        let room = prepared.plan.excluded.iter().filter_map(|exclusion| match exclusion.reasons[..] {
+            [Reason::ContextTooSmall { context, prompt: PromptCount::Exact(prompt), .. }] => u64::from(context)
+                .checked_sub(prompt)
+                .and_then(|room| u32::try_from(room).ok())
+                .filter(|room| *room > 0),
+            _ => None,
+        });
+        match room.max() {
+            Some(room) if prepared.plan.attempts.is_empty() => {
+                request.max_output_tokens = Some(room);
+                self.prepare(arrival, request)
+            }
+            _ => Ok(prepared),
+        }
     }
 
     fn facts<'a>(

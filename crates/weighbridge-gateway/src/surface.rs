@@ -31,6 +31,11 @@ pub(crate) trait Surface: Send + Sync {
         false
     }
 
+    /// Whether an answer may be bound by what room a context has left, where it asks for more.
+    fn may_be_cut(&self) -> bool {
+        false
+    }
+
     /// An error as an answer of its own.
     fn refuse(&self, refusal: &Refusal, request_id: &str) -> Response {
         _ = request_id;
