@@ -149,7 +149,7 @@ async fn what_is_wrong_with_a_message_is_said_and_the_connection_stays() {
 async fn a_connection_is_for_who_may_ask() {
     let program = Weighbridge::start(demo_model()).await;
     assert_eq!(Client::open(&program, &[("origin", "https://evil.example")]).await.err(), Some(403));
-    program.get("/v1/responses").await.assert_error(405, "", "Not allowed to GET");
+    program.get("/v1/responses").await.assert_error(426, "", "send a POST");
     let program = Weighbridge::start(format!("{}{}", demo_model(), caller("a", "key-a", "").await)).await;
     assert_eq!(Client::open(&program, &[]).await.err(), Some(401));
     let mut client = Client::open(&program, &[("authorization", "Bearer key-a")]).await.expect("it is open");

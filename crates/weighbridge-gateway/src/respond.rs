@@ -164,6 +164,12 @@ impl Refusal {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", None, message)
     }
 
+    /// 426: what is at the address by this method is a WebSocket.
+    pub(crate) fn upgrade_required(path: &str) -> Self {
+        let message = format!("{path} is a WebSocket by this method: upgrade the connection, or send a POST.");
+        Self::new(StatusCode::UPGRADE_REQUIRED, "invalid_request_error", None, message)
+    }
+
     /// 413: the body is over the limit.
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!(

@@ -21,9 +21,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::held::{HELD_KIB, Held};
 use super::{Responses, in_these_words};
 use crate::gateway::Core;
+use crate::inference;
 use crate::respond::Refusal;
 use crate::wire::{WireError, body_object};
-use crate::{inference, pages};
 
 /// The longest that a connection may last, as at OpenAI.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -83,10 +83,10 @@ impl Sockets {
 
 /// Opens the connection, or says why not.
 pub(crate) async fn open(State(gateway): State<Arc<Core>>, request: Request) -> Response {
-    let wanted =
-        request.headers().get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    if request.method() != Method::GET || !wanted {
-        return pages::wrong_method(request).await;
+    let wanted = request.headers().get(header::UPGRADE);
+    if !wanted.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        let upgrade = [(header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")];
+        return (upgrade, Refusal::upgrade_required(request.uri().path())).into_response();
     }
     let (mut parts, _) = request.into_parts();
     let place = match admit(&gateway, &parts.headers) {
