@@ -204,8 +204,13 @@ impl ResponseStream {
                     .clone()
                     .unwrap_or_else(|| format!("call_{}", item_id("", &self.head.request_id, delta.index)));
                 let (name, custom) = (delta.name.clone().unwrap_or_default(), delta.custom);
+                let (namespace, name) = match self.echo.namespaces.get(&name) {
+                    Some((namespace, name)) => (Some(namespace.clone()), name.clone()),
+                    None => (None, name),
+                };
                 let prefix = if custom { "ctc" } else { "fc" };
-                let item = self.add(prefix, Content::Call { call_id, name, arguments: String::new(), custom }, out);
+                let call = Content::Call { call_id, namespace, name, arguments: String::new(), custom };
+                let item = self.add(prefix, call, out);
                 self.calls.insert(delta.index, item);
                 item
             }

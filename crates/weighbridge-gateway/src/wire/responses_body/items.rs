@@ -9,6 +9,7 @@ use serde_json::Value;
 use weighbridge_backend::{Asked, Capability, Message, Need, Part, Role, ToolCall};
 
 use super::compact::recalled;
+use super::tools::full_name;
 use super::{Fields, WireError, media, need, passed_on};
 
 /// The items of OpenAI's own tools, which nobody here runs.
@@ -166,11 +167,11 @@ impl<'a> Turns<'a> {
     }
 
     fn call(&mut self, fields: &Fields<'_>, text: &str, custom: bool) -> Result<(), WireError> {
-        self.extras(fields, &["call_id", "name", text]);
+        self.extras(fields, &["call_id", "name", "namespace", text]);
         self.needs_tools(fields);
         let call = ToolCall {
             id: fields.required_string("call_id")?.to_owned(),
-            name: fields.required_string("name")?.to_owned(),
+            name: full_name(fields.string("namespace")?, fields.required_string("name")?),
             arguments: fields.required_string(text)?.to_owned(),
             custom,
         };

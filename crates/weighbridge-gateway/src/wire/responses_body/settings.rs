@@ -1,17 +1,21 @@
 //! The settings beside items and tools, and how the response says them back.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use weighbridge_backend::{Asked, Capability, Carried, Constraint, Json, Request};
 
 use super::super::chat_body::constraint::{name, schema_of};
 use super::super::chat_body::hint;
 use super::super::chat_body::parameters::{effort_at, metadata};
+use super::tools::in_namespaces;
 use super::{Fields, WireError, need, passed_on};
 
 /// Every top-level field that is read.
 pub(crate) const KNOWN: &[&str] = &[
     "background",
     "background_options",
+    "client_metadata",
     "frequency_penalty",
     "include",
     "input",
@@ -63,6 +67,8 @@ pub(crate) struct Echo {
     pub(crate) fields: Map<String, Value>,
     /// Thoughts go out as a summary.
     pub(crate) summary: bool,
+    /// Tools in namespaces, by the names under which backends have them: namespace and name.
+    pub(crate) namespaces: BTreeMap<String, (String, String)>,
 }
 
 /// The pair of `metadata` that tells how many messages were left out.
@@ -151,7 +157,7 @@ pub(super) fn settings(fields: &Fields<'_>, request: &mut Request, asked: &mut V
     tier(fields, request, asked)?;
     hints(fields, request, asked)?;
     asked.extend(fields.keys().filter(|key| !KNOWN.contains(key)).map(|key| passed_on(key.to_owned())));
-    Ok(Echo { fields: echo(fields), summary })
+    Ok(Echo { fields: echo(fields), summary, namespaces: in_namespaces(fields) })
 }
 
 fn sampling(fields: &Fields<'_>, request: &mut Request, asked: &mut Vec<Asked>) -> Result<(), WireError> {
@@ -280,6 +286,9 @@ fn hints(fields: &Fields<'_>, request: &mut Request, asked: &mut Vec<Asked>) -> 
     fields.string("user")?;
     fields.string("safety_identifier")?;
     fields.string("prompt_cache_key")?;
+    // What a client says of itself goes to nobody.
+    asked
+        .extend(fields.object("client_metadata")?.map(|_| Asked { hint: true, ..passed_on("client_metadata".into()) }));
     for (name, capability) in [
         ("user", Capability::User),
         ("safety_identifier", Capability::User),
@@ -325,13 +334,14 @@ fn echo(fields: &Fields<'_>) -> Map<String, Value> {
     {
         echo.insert(key.into(), or(key, default.into()));
     }
-    let format = full(&inner("text", "format", json!({"type": "text"})), "json_schema", &["description", "schema"]);
+    let format = full(&inner("text", "format", json!({"type": "text"})), "json_schema", &[]);
     echo.insert("text".into(), json!({"format": format, "verbosity": inner("text", "verbosity", "medium".into())}));
     echo.insert("tool_choice".into(), or("tool_choice", "auto".into()));
     echo.insert("tools".into(), or("tools", json!([])).as_array().into_iter().flatten().map(tool).collect());
     echo.insert("top_logprobs".into(), or("top_logprobs", 0.into()));
     echo.insert("truncation".into(), or("truncation", "disabled".into()));
-    echo.insert("user".into(), or("user", Value::Null));
+    // Typed clients take no null for it.
+    echo.extend(fields.string("user").ok().flatten().map(|user| ("user".to_owned(), user.into())));
     echo.insert("metadata".into(), or("metadata", json!({})));
     echo
 }

@@ -26,6 +26,10 @@ fn input(items: &str) -> String {
     format!(r#"{{"model":"demo","input":{items}}}"#)
 }
 
+fn input_with(items: &str, extra: &str) -> String {
+    format!(r#"{{"model":"demo","input":{items}{extra}}}"#)
+}
+
 fn request(body: &str) -> Request {
     parse(body).expect(body).request
 }
@@ -175,7 +179,7 @@ fn what_is_said_of_settings_is_whole_whatever_was_sent() {
     assert_eq!(told["presence_penalty"], 0.5);
     let function = json!({"type": "function", "name": "f", "description": null, "parameters": null, "strict": false});
     assert_eq!(told["tools"], json!([function, {"type": "custom", "name": "c"}]));
-    let format = json!({"type": "json_schema", "name": "n", "schema": {}, "description": null, "strict": false});
+    let format = json!({"type": "json_schema", "name": "n", "schema": {}, "strict": false});
     assert_eq!(told["text"]["format"], format);
 }
 
@@ -339,6 +343,29 @@ fn tools_are_flat_here_and_nested_for_templates() {
         let body = with(&format!(r#","tools":[{{"type":"function","name":"f"}}],"tool_choice":{choice}"#));
         assert_eq!(parse(&body).ok().map(|body| body.request.tool_choice), expected, "{choice}");
     }
+}
+
+#[test]
+fn tools_in_a_namespace_have_it_in_their_names() {
+    let body = parse(&input_with(
+        r#"[{"role":"user","content":"x"},{"type":"function_call","call_id":"c","namespace":"team","name":"call","arguments":"{}"}]"#,
+        r#","client_metadata":{"a":"b"},"tools":[{"type":"web_search","external_web_access":false},
+        {"type":"namespace","name":"team","description":"d","tools":[{"type":"function","name":"call"}]}]"#,
+    ))
+    .expect("it is a good body");
+    let tool = &body.request.tools[0];
+    assert_eq!(
+        (&*tool.name, &*tool.definition.0),
+        ("team__call", r#"{"type":"function","function":{"name":"team__call"}}"#)
+    );
+    assert_eq!(body.request.messages[1].tool_calls[0].name, "team__call");
+    assert_eq!(body.echo.namespaces["team__call"], ("team".to_owned(), "call".to_owned()));
+    let hints: Vec<_> = body.request.asked.iter().filter(|asked| asked.hint).map(|asked| &*asked.parameter).collect();
+    assert_eq!(hints, ["tools[0].type", "tools[1].description", "client_metadata"]);
+    let long = "x".repeat(60);
+    let body =
+        format!(r#","tools":[{{"type":"namespace","name":"{long}","tools":[{{"type":"function","name":"call"}}]}}]"#);
+    check_error(&with(&body), "invalid_value", "tools[0].tools[0].name");
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) enum Content {
     },
     Call {
         call_id: String,
+        /// The one that the tool is in, where it is in one.
+        namespace: Option<String>,
         name: String,
         arguments: String,
         custom: bool,
@@ -55,14 +57,16 @@ impl Item {
                 let (summary, content) = if *summary { (thoughts, Vec::new()) } else { (Vec::new(), thoughts) };
                 json!({"id": id, "type": "reasoning", "status": status, "summary": summary, "content": content})
             }
-            Content::Call { call_id, name, arguments, custom: false } => json!({
-                "id": id, "type": "function_call", "status": status,
-                "call_id": call_id, "name": name, "arguments": arguments,
-            }),
-            Content::Call { call_id, name, arguments, custom: true } => json!({
-                "id": id, "type": "custom_tool_call", "status": status,
-                "call_id": call_id, "name": name, "input": arguments,
-            }),
+            Content::Call { call_id, namespace, name, arguments, custom } => {
+                let (kind, text) = if *custom { ("custom_tool_call", "input") } else { ("function_call", "arguments") };
+                let mut call = json!({
+                    "id": id, "type": kind, "status": status, "call_id": call_id, "name": name, text: arguments,
+                });
+                if let Some(namespace) = namespace {
+                    call["namespace"] = namespace.as_str().into();
+                }
+                call
+            }
         }
     }
 

@@ -270,6 +270,19 @@ fn what_is_too_large_is_not_kept_and_says_so() {
 }
 
 #[test]
+fn a_call_of_a_tool_in_a_namespace_says_both_apart() {
+    let named = ("team".to_owned(), "add".to_owned());
+    let echo = Echo { namespaces: [("team__add".to_owned(), named)].into(), ..Echo::default() };
+    let mut stream = ResponseStream::new(&Head::example(), echo, None);
+    let (id, name) = (Some("call_1".to_owned()), Some("team__add".to_owned()));
+    let delta = ToolCallDelta { index: 0, id, name, arguments: "{}".into(), custom: false };
+    let mut out = Vec::new();
+    stream.write(&Event::ToolCall { choice: 0, delta }, &mut out);
+    let added = &read(out)[0]["item"];
+    assert_eq!((&added["namespace"], &added["name"]), (&json!("team"), &json!("add")));
+}
+
+#[test]
 fn what_fails_before_there_is_a_response_is_an_error_event() {
     let events = read(error_event(0, "overloaded", "full", None).to_vec());
     assert_eq!(
