@@ -1,4 +1,4 @@
-"""The official SDKs for Node, where there is one: their checks are in clients.cjs."""
+"""The official SDKs for Node, where there is one: their checks are in clients.cjs. And CompatCanary, a scanner."""
 
 import os
 import pathlib
@@ -27,6 +27,20 @@ class NodeSdks(unittest.TestCase):
                 timeout=300,
             )
         self.assertEqual(checks.returncode, 0, checks.stdout + checks.stderr)
+
+    @unittest.skipUnless(shutil.which("node"), "there is no node")
+    @unittest.skipUnless((MODULES / "compatcanary").is_dir(), "CompatCanary is not installed")
+    def test_a_scanner_of_compatible_endpoints_finds_nothing(self):
+        with Program() as program:
+            scanned = subprocess.run(
+                [str(MODULES / ".bin/compatcanary"), "scan", "--base-url", f"{program.url}/v1", "--model", "demo", "--profile", "modern"],
+                env={**os.environ, "OPENAI_API_KEY": KEY},
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+        self.assertEqual(scanned.returncode, 0, scanned.stdout + scanned.stderr)
+        self.assertIn("7 passed, 0 warned, 0 failed", scanned.stdout)
 
 
 if __name__ == "__main__":
