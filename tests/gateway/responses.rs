@@ -26,7 +26,8 @@ async fn stream(program: &Weighbridge, body: &Value) -> Vec<Value> {
         "{}",
         reply.body
     );
-    let events = reply.body.split_terminator("\n\n").filter(|event| !event.starts_with(':'));
+    let body = reply.body.strip_suffix("data: [DONE]\n\n").expect("the stream ends");
+    let events = body.split_terminator("\n\n").filter(|event| !event.starts_with(':'));
     let events = events.enumerate().map(|(number, event)| {
         let (kind, data) = event.split_once("\ndata: ").expect("an event has a type and data");
         let data: Value = serde_json::from_str(data).expect("data are JSON");

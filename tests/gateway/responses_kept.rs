@@ -147,7 +147,13 @@ async fn a_streamed_response_is_kept_as_its_last_event_has_it() {
     let mut body = ask("demo", "Hello");
     body["stream"] = true.into();
     let reply = respond(&program, &body).await;
-    let last = reply.body.trim_end().rsplit_once("\ndata: ").map(|(_, data)| data).unwrap_or_default();
+    let last = reply
+        .body
+        .trim_end_matches("data: [DONE]\n\n")
+        .trim_end()
+        .rsplit_once("\ndata: ")
+        .map(|(_, data)| data)
+        .unwrap_or_default();
     let last: Value = serde_json::from_str(last).expect("the last event is JSON");
     let response = &last["response"];
     assert_eq!(&program.get(&format!("{PATH}/{}", id(response))).await.json(), response);

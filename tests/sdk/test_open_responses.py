@@ -61,7 +61,9 @@ class OpenResponses(unittest.TestCase):
         for what, question in {**QUESTIONS, "broken off": {"model": "broken/m", "input": "Hello"}}.items():
             with self.subTest(what):
                 lines = self.post("/v1/responses", stream=True, **question).splitlines()
-                data = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+                *data, done = [line[6:] for line in lines if line.startswith("data: ")]
+                self.assertEqual(done, "[DONE]")
+                data = [json.loads(event) for event in data]
                 for event in data:
                     kinds[event["type"]].model_validate(event)
                 self.assertIn(data[-1]["type"].split(".")[1], ("completed", "incomplete", "failed"))

@@ -170,6 +170,12 @@ impl Refusal {
         Self::new(StatusCode::UPGRADE_REQUIRED, "invalid_request_error", None, message)
     }
 
+    /// 400: a WebSocket has been open for as long as one may.
+    pub(crate) fn socket_is_old(longest: Duration) -> Self {
+        let message = format!("A WebSocket may be open for {} minutes. Open a new one.", longest.as_secs() / 60);
+        Self::invalid("websocket_connection_limit_reached", message)
+    }
+
     /// 413: the body is over the limit.
     pub(crate) fn body_too_large(limit: usize) -> Self {
         let message = format!(

@@ -1,6 +1,7 @@
 //! `POST /v1/responses`, and the addresses of what it keeps.
 
 mod addresses;
+mod answer;
 mod compact;
 mod count;
 mod events;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use weighbridge_backend::{DataClass, Event, Request, Usage};
 
 pub(crate) use addresses::addresses;
+pub(crate) use answer::answer;
 use held::{Held, Holding};
 pub(crate) use socket::{Sockets, open as open_socket};
 

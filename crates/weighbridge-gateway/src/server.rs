@@ -42,7 +42,7 @@ pub struct Drained {
 fn router(core: &Arc<Core>) -> Router {
     let addresses = Router::new()
         .route(chat::Chat.path(), answers(&chat::Chat))
-        .route(responses::Responses.path(), answers(&responses::Responses).get(responses::open_socket))
+        .route(responses::Responses.path(), get(responses::open_socket).post(responses::answer))
         .merge(responses::addresses())
         .route(completions::Completions.path(), answers(&completions::Completions))
         .route(messages::Messages.path(), answers(&messages::Messages))

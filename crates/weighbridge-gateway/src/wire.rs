@@ -68,6 +68,7 @@ pub(crate) mod known {
     pub(crate) use super::chat_body::KNOWN as CHAT;
     pub(crate) use super::completions_body::KNOWN as COMPLETIONS;
     pub(crate) use super::messages_body::settings::KNOWN as MESSAGES;
+    #[cfg(test)]
     pub(crate) use super::responses_body::compact::KNOWN as COMPACTIONS;
     pub(crate) use super::responses_body::settings::KNOWN as RESPONSES;
     pub(crate) use super::texts::CONVERSATION;

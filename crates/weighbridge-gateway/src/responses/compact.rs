@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use serde_json::Value;
-use weighbridge_backend::Event;
+use weighbridge_backend::{Event, Usage};
 
 use super::recall::recall;
 use super::{Responses, in_these_words};
@@ -33,7 +33,8 @@ impl Surface for Compact {
         let memory = recall(arriving.gateway, arriving.caller, &Wanted::of(&value)?, None)?;
         let CompactBody { request, items, floor } =
             CompactBody::read(arriving.id.clone(), arriving.body, &value, memory)?;
-        Ok(Inbound { request, beside: Vec::new(), writer: Box::new(CompactWriter { items }), floor })
+        let writer = Box::new(CompactWriter { items });
+        Ok(Inbound { request, beside: Vec::new(), writer, floor, may_shorten: false })
     }
 
     fn reads_slowly(&self) -> bool {
@@ -57,7 +58,7 @@ impl Writer for CompactWriter {
 
     fn open(&mut self, _: &Head, _: &mut Vec<u8>) {}
 
-    fn write(&mut self, _: &Event, _: &mut Vec<u8>) {}
+    fn write(&mut self, _: &Event, _: &Usage, _: &mut Vec<u8>) {}
 
     fn end(&mut self, _: &Bill, _: &mut Vec<u8>) {}
 

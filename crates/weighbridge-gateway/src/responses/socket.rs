@@ -179,7 +179,13 @@ impl Session {
                     }
                 }
                 () = &mut closing => return Some((close_code::AWAY, "the gateway is being stopped")),
-                () = &mut longest => return Some((close_code::NORMAL, "a connection lasts an hour at most")),
+                () = &mut longest => {
+                    let refusal = Refusal::socket_is_old(LONGEST);
+                    return match say(socket, failure(refusal.status(), &refusal.to_json())).await {
+                        Ok(()) => Some((close_code::NORMAL, "a connection lasts an hour at most")),
+                        Err(end) => end,
+                    };
+                }
                 _ = pings.tick() => {
                     if heard.elapsed() > 2 * PING_EVERY || socket.send(Message::Ping(Bytes::new())).await.is_err() {
                         return None;

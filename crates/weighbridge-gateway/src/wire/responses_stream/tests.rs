@@ -284,7 +284,8 @@ fn a_call_of_a_tool_in_a_namespace_says_both_apart() {
 
 #[test]
 fn what_fails_before_there_is_a_response_is_an_error_event() {
-    let events = read(error_event(0, "overloaded", "full", None).to_vec());
+    let error = json!({"error": {"type": "server_error", "code": "overloaded", "message": "full", "param": null}});
+    let events = read(error_event(0, &error).to_vec());
     assert_eq!(
         (&events[0]["type"], &events[0]["code"], &events[0]["message"]),
         (&json!("error"), &json!("overloaded"), &json!("full"))
