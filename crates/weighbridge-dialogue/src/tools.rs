@@ -11,7 +11,7 @@
 
 mod forms;
 mod json;
-mod literal;
+pub(crate) mod literal;
 mod literal_calls;
 mod named;
 mod object;
@@ -22,6 +22,7 @@ pub(crate) mod scan;
 mod schemas;
 mod shape;
 mod tagged;
+pub(crate) mod types;
 
 use std::fmt;
 use std::str::FromStr;

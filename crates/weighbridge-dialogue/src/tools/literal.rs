@@ -1,7 +1,7 @@
 //! Arguments in the language of a program, as JSON: `a=1, b=["x", True]` of Python, and `a:1,b:[<|"|>x<|"|>,true]` of
 //! Gemma. They are translated as they come.
 
-use super::scan::push_escaped;
+use super::scan::{self, push_escaped};
 
 /// Deepest nesting that is translated.
 const MAX_DEPTH: usize = 100;
@@ -315,8 +315,8 @@ fn json_of_word(word: &str) -> Option<String> {
     if !digits.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    if serde_json::from_str::<serde_json::Number>(&digits).is_ok() {
-        return Some(digits);
+    if let Some(number) = scan::json(&digits) {
+        return Some(number);
     }
     let number = digits.parse::<f64>().ok().and_then(serde_json::Number::from_f64)?;
     Some(number.to_string())

@@ -101,6 +101,11 @@ impl Scan {
         scanned
     }
 
+    /// Whether it is within a string.
+    pub(crate) fn is_in_text(&self) -> bool {
+        matches!(self.at, At::Text(_))
+    }
+
     fn between(&mut self, c: char) -> Scanned {
         if let At::Word(word) = self.at {
             return match word.strip_prefix(c) {
@@ -218,6 +223,21 @@ impl Number {
     fn is_whole(self) -> bool {
         matches!(self, Self::Zero | Self::Whole | Self::Fraction | Self::ExponentDigits)
     }
+}
+
+/// The JSON text of a value, where a text is one and nothing else: the text itself, but for controls in strings.
+pub(crate) fn json(text: &str) -> Option<String> {
+    let (mut scan, mut out) = (Scan::default(), String::with_capacity(text.len()));
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match scan.step(c, &mut out) {
+            Scanned::More => {}
+            Scanned::Done => return chars.as_str().is_empty().then_some(out),
+            Scanned::Before | Scanned::Bad => return None,
+        }
+    }
+    let is_number = matches!(scan.at, At::Number(number) if number.is_whole());
+    (is_number && scan.open.is_empty()).then_some(out)
 }
 
 /// Writes a character of a JSON string that is escaped already, but for controls.

@@ -30,7 +30,7 @@ pub enum CallShape {
         join: &'static str,
         /// After the arguments.
         end: &'static str,
-        /// The number of the call, from 0, stands between the name and `join`, as decimal digits.
+        /// A colon and the number of the call, from 0, stand between the name and `join`.
         numbered: bool,
     },
     /// `begin`, the name, `after_name`; for each argument `before_key`, the key, `after_key`, the value, `after_value`;

@@ -2,8 +2,9 @@
 
 use super::out::Out;
 use super::reader::{Match, Step, is_name, matching};
-use super::scan::push_escaped;
-use super::schemas::{Kind, json_of};
+use super::scan::{Scan, Scanned, push_escaped};
+use super::schemas::json_of;
+use super::types::Types;
 
 /// Bytes of the longest tag.
 const MAX_TAG: usize = 512;
@@ -42,6 +43,8 @@ pub(crate) struct TaggedCalls {
     name: String,
     /// Arguments told of the call.
     arguments: usize,
+    /// Follows a value that is an object or a list so far: within its strings no tag ends it.
+    scan: Option<Scan>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,7 @@ enum At {
     Parameter,
     Key,
     Value {
-        kind: Kind,
+        types: Types,
         /// Nothing of it was read.
         first: bool,
     },
@@ -63,7 +66,7 @@ impl TaggedCalls {
     /// A reader behind a marker that was the `open` of the first call (`opened`), or stands before it.
     pub(crate) fn new(form: &'static Tagged, opened: bool) -> Self {
         let at = if opened || form.open.is_empty() { At::Name } else { At::Between };
-        Self { form, at, text: String::new(), name: String::new(), arguments: 0 }
+        Self { form, at, text: String::new(), name: String::new(), arguments: 0, scan: None }
     }
 
     pub(crate) fn is_between(&self) -> bool {
@@ -74,7 +77,7 @@ impl TaggedCalls {
         match self.at {
             At::Name => self.name(c, out),
             At::Key => self.key(c, out),
-            At::Value { kind, first } => self.value(kind, first, c, out),
+            At::Value { types, first } => self.value(types, first, c, out),
             At::Between | At::Parameter if self.text.is_empty() && c.is_ascii_whitespace() => Step::Taken,
             At::Between | At::Parameter => self.tag(c, out),
         }
@@ -154,42 +157,62 @@ impl TaggedCalls {
         if key.is_empty() {
             return Step::Refused;
         }
-        let kind = match self.form.says {
-            Some((text, _)) if said.contains(text) => Kind::Text,
-            Some((_, other)) if said.contains(other) => Kind::Other,
-            _ => out.schemas.kind(&self.name, key),
+        let types = match self.form.says {
+            Some((text, _)) if said.contains(text) => Types::TEXT,
+            Some((_, other)) if said.contains(other) => Types::OTHER,
+            _ => out.schemas.types(&self.name, key),
         };
         let mut text = String::from(if self.arguments == 0 { "{" } else { ", " });
         text.push_str(&serde_json::Value::from(key).to_string());
-        text.push_str(if kind == Kind::Text { ": \"" } else { ": " });
+        text.push_str(if types == Types::TEXT { ": \"" } else { ": " });
         out.arguments(&text);
         self.arguments += 1;
         self.text.clear();
-        self.go(At::Value { kind, first: true })
+        self.scan = None;
+        self.go(At::Value { types, first: true })
     }
 
-    fn value(&mut self, kind: Kind, first: bool, c: char, out: &mut Out) -> Step {
-        self.at = At::Value { kind, first: false };
+    fn value(&mut self, types: Types, first: bool, c: char, out: &mut Out) -> Step {
+        self.at = At::Value { types, first: false };
         if first && self.form.lines && c == '\n' {
             return Step::Taken;
         }
+        self.follow(types, c);
         self.text.push(c);
-        if let Some(value) = self.text.strip_suffix(self.form.value_end) {
+        let in_text = self.scan.as_ref().is_some_and(Scan::is_in_text);
+        if let Some(value) = self.text.strip_suffix(self.form.value_end).filter(|_| !in_text) {
             let value = if self.form.lines { value.strip_suffix('\n').unwrap_or(value) } else { value };
-            let told = match kind {
-                Kind::Text => escaped(value) + "\"",
-                kind => json_of(value, kind),
+            let told = match types {
+                Types::TEXT => escaped(value) + "\"",
+                types => json_of(value, types),
             };
             out.arguments(&told);
             self.text.clear();
             return self.go(At::Parameter);
         }
-        if kind == Kind::Text {
+        if types == Types::TEXT {
             let certain = self.text.len() - self.beginning_of_end();
             let told: String = self.text.drain(..certain).collect();
             out.arguments(&escaped(&told));
         }
         Step::Taken
+    }
+
+    /// Follows the next character of a value as JSON, where it may be an object or a list and begins as one.
+    fn follow(&mut self, types: Types, c: char) {
+        let may_begin = match c {
+            '{' => types.has(Types::OBJECT),
+            '[' => types.has(Types::LIST),
+            _ => false,
+        };
+        if may_begin && self.scan.is_none() && self.text.trim_start().is_empty() {
+            self.scan = Some(Scan::default());
+        }
+        if let Some(scan) = &mut self.scan
+            && scan.step(c, &mut String::new()) != Scanned::More
+        {
+            self.scan = None;
+        }
     }
 
     /// Bytes at the end of what is read of a value that may be the beginning of its end.
