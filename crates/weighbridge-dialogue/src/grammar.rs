@@ -8,29 +8,42 @@
 //!
 //! Nothing here knows weights or tokenizers: a vocabulary comes as the bytes of its tokens ([`Grammars::new`]).
 
+mod arguments;
 mod calls;
+mod channels;
 mod form;
 mod formats;
 mod lark;
+mod literals;
 mod matcher;
+mod object;
+mod options;
+mod parts;
 mod schema;
+mod strings;
+mod tags;
 mod vocabulary;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
-use llguidance::{GrammarBuilder, JsonCompileOptions, ParserFactory};
+use llguidance::{GrammarBuilder, JsonCompileOptions, ParserFactory, TokenParser};
 use serde_json::Value;
 use toktrie::InferenceCapabilities;
 
-pub use self::calls::CallForm;
 pub use self::form::{Calls, Form, Thinking};
 pub use self::matcher::{Mask, Matcher};
+use self::parts::Markers;
 pub use self::vocabulary::VocabularyToken;
 
 /// Bytes of the largest schema, expression or list of choices taken, and of the largest Lark grammar.
 const MAX_BYTES: usize = 256 << 10;
+
+/// The stack on which a grammar is compiled. Only what is used of it is taken.
+///
+/// The deepest grammars of [`MAX_BYTES`] are chains of some 14,000 rules, of which a test has it compile one.
+const STACK_BYTES: usize = 256 << 20;
 
 /// Why an answer cannot be held to what was asked for. The message is for the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +67,7 @@ impl std::error::Error for GrammarError {}
 /// and so is made once; shared between threads.
 pub struct Grammars {
     factory: ParserFactory,
+    markers: Markers,
 }
 
 impl Grammars {
@@ -62,6 +76,7 @@ impl Grammars {
     /// # Errors
     /// Where the vocabulary has no token, or `ends` none of it.
     pub fn new(tokens: Vec<VocabularyToken>, ends: &[u32]) -> Result<Self, GrammarError> {
+        let markers = Markers { named: vocabulary::markers(&tokens), ends: ends.to_vec() };
         let environment = vocabulary::environment(tokens, ends)?;
         // What JSON strings hold is most of what masks allow: their tokens are found once and not for each mask.
         let slices = llguidance::earley::SlicedBiasComputer::general_slices();
@@ -69,7 +84,7 @@ impl Grammars {
         let mut factory = factory.map_err(|error| GrammarError::new(first_line(&error.to_string())))?;
         factory.quiet();
         *factory.limits_mut() = limits();
-        Ok(Self { factory })
+        Ok(Self { factory, markers })
     }
 
     /// A matcher of answers of this form, at their beginning.
@@ -77,18 +92,23 @@ impl Grammars {
     /// # Errors
     /// Where the form cannot be enforced: the message names the keyword or the place.
     pub fn matcher(&self, form: &Form<'_>) -> Result<Matcher, GrammarError> {
-        let grammar: TopLevelGrammar = form.grammar(|marker| self.marker(marker))?;
-        let parser = self.factory.create_parser(grammar);
-        let parser = parser.map_err(|error| GrammarError::new(told(&error.to_string())))?;
-        let mut matcher = Matcher::new(parser)?;
+        let grammar = form.grammar(&self.markers)?;
+        let mut matcher = Matcher::new(self.parser(grammar)?)?;
         // What is too much work already where the answer begins is told before anything runs.
         matcher.mask().map_err(|error| GrammarError::new(told(&error.to_string())))?;
         Ok(matcher)
     }
 
-    /// The id of a token that is no text, by its name.
-    fn marker(&self, name: &str) -> Option<u32> {
-        self.factory.tok_env().tok_trie().get_special_token(name)
+    /// Compiles a grammar, on a stack of its own: rules are followed as deep as they lead into each other.
+    fn parser(&self, grammar: TopLevelGrammar) -> Result<TokenParser, GrammarError> {
+        let compile =
+            || self.factory.create_parser(grammar).map_err(|error| GrammarError::new(told(&error.to_string())));
+        let failed = || GrammarError::new("there is no thread to make the grammar on; try again");
+        std::thread::scope(|scope| {
+            let compiling = std::thread::Builder::new().name("grammar".into()).stack_size(STACK_BYTES);
+            let compiling = compiling.spawn_scoped(scope, compile).map_err(|_| failed())?;
+            compiling.join().map_err(|_| failed())?
+        })
     }
 }
 

@@ -21,7 +21,7 @@ mod traced;
 pub use answer::{AnswerFormat, AnswerParser};
 pub use conversation::{Conversation, conversation};
 pub use custom::CustomCalls;
-pub use grammar::{CallForm, Calls, Form, GrammarError, Grammars, Mask, Matcher, Thinking, VocabularyToken};
+pub use grammar::{Calls, Form, GrammarError, Grammars, Mask, Matcher, Thinking, VocabularyToken};
 pub use reasoning::{ReasoningFormat, UnknownReasoningFormat};
 pub use template::{ChatTemplate, TemplateError};
 pub use tools::{CallShape, Faults, Piece, ToolFormat, ToolSchemas, ToolShape, UnknownToolFormat};

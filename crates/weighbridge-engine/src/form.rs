@@ -3,11 +3,10 @@
 use std::sync::OnceLock;
 
 use weighbridge_backend::{Capability, Constraint, Failure, Need, Request, TextForm, Tool, ToolChoice, ToolKind};
-use weighbridge_dialogue::{
-    CallForm, Calls, Form, GrammarError, Grammars, Matcher, ReasoningFormat, Thinking, VocabularyToken,
-};
+use weighbridge_dialogue::{Calls, Form, GrammarError, Grammars, Matcher, ReasoningFormat, Thinking, VocabularyToken};
 use weighbridge_models::Tokenizer;
 
+use crate::formats;
 use crate::prompt::{Prompter, invalid};
 
 /// The grammars of one model; its vocabulary is read with the first request that needs it.
@@ -29,9 +28,9 @@ impl Forms {
         ends: &[u32],
     ) -> Result<Option<Matcher>, Failure> {
         let constraint = request.constraint.as_ref();
-        let shape = prompter.tool_format(request).and_then(CallForm::of).filter(|_| holds_calls(request));
-        let calls = shape.as_ref().map(|shape| Calls {
-            shape,
+        let format = prompter.tool_format(request).filter(|_| holds_calls(request));
+        let calls = format.map(|format| Calls {
+            format,
             tools: &request.tools,
             choice: &request.tool_choice,
             several: request.parallel_tool_calls,
@@ -40,12 +39,6 @@ impl Forms {
             return Ok(None);
         }
         let param = param(request);
-        if !prompter.may_be_held() {
-            return Err(invalid(
-                "this model writes its answers in channels, which cannot be held to a form yet",
-                param,
-            ));
-        }
         let refused = |error: GrammarError| invalid(error.to_string(), param);
         let tail = prompter.tail(prompt);
         let form = Form { thinking: thinking(request, prompter, &tail), constraint, calls };
@@ -96,9 +89,16 @@ fn usual_name(constraint: &Constraint) -> &'static str {
 
 /// Whether the model thinks before the answer, by how its prompt ends.
 fn thinking(request: &Request, prompter: &Prompter, tail: &str) -> Thinking<'static> {
-    let format = prompter.format.reasoning.filter(|_| request.completion.is_none() && !request.continues);
-    let Some((open, close)) = format.and_then(ReasoningFormat::thought_tags) else { return Thinking::None };
+    if request.completion.is_some() || request.continues {
+        return Thinking::None;
+    }
     let tail = tail.trim_end();
+    if formats::writes_messages(prompter.format) {
+        // A template may have begun the message with the answer.
+        return if tail.ends_with("<|message|>") { Thinking::None } else { Thinking::Messages };
+    }
+    let tags = prompter.format.reasoning.and_then(ReasoningFormat::thought_tags);
+    let Some((open, close)) = tags else { return Thinking::None };
     match (tail.ends_with(open), tail.ends_with(close)) {
         (_, true) => Thinking::None,
         (true, false) => Thinking::Begun { close },

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use weighbridge_backend::{Capability, Offer};
-use weighbridge_dialogue::CallForm;
 
 use crate::options::ModelOptions;
 use crate::prompt::Prompter;
@@ -32,7 +31,8 @@ const ALWAYS: [Capability; 17] = [
 /// What a model with these options and this way to write prompts offers, in a context of so many tokens.
 pub(crate) fn offer(options: &ModelOptions, context: u32, prompter: &Prompter) -> Offer {
     let mut capabilities = BTreeSet::from(ALWAYS);
-    let may_be_held = prompter.may_be_held() && !options.checkpoint.stop_tokens().is_empty();
+    // Without a token that ends it no answer can be said to be whole.
+    let may_be_held = !options.checkpoint.stop_tokens().is_empty();
     if may_be_held {
         capabilities.extend([Capability::ResponseFormat, Capability::StructuredOutputs]);
     }
@@ -41,9 +41,9 @@ pub(crate) fn offer(options: &ModelOptions, context: u32, prompter: &Prompter) -
         if template.takes_effort() {
             capabilities.insert(Capability::ReasoningEffort);
         }
-        if let Some(format) = prompter.format.tools {
+        if prompter.format.tools.is_some() {
             capabilities.extend([Capability::Tools, Capability::CustomTools]);
-            if may_be_held && CallForm::of(format).is_some() {
+            if may_be_held {
                 capabilities.extend([Capability::ForcedToolChoice, Capability::ParallelToolCalls]);
             }
         }

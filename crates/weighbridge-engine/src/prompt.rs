@@ -11,7 +11,7 @@ use weighbridge_dialogue::{
 use weighbridge_models::{Tokenizer, TokenizerError};
 
 pub(crate) use self::bare::FillIn;
-use crate::{form, formats};
+use crate::form;
 
 /// Renders and counts prompts for one model.
 pub(crate) struct Prompter {
@@ -144,11 +144,6 @@ impl Prompter {
             });
         }
         Ok(asked.unwrap_or_else(|| u32::try_from(context - prompt_tokens).unwrap_or(u32::MAX)))
-    }
-
-    /// Whether its answers can be held to a form.
-    pub(crate) fn may_be_held(&self) -> bool {
-        !formats::writes_messages(self.format)
     }
 
     /// How calls are found in the answers to a request; `None` where none are looked for.

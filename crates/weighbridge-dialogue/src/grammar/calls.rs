@@ -1,58 +1,15 @@
 //! Calls of tools under a grammar.
 
-use serde_json::{Value, json};
-use weighbridge_backend::{TextForm, Tool, ToolChoice, ToolKind};
+use serde_json::Value;
+use weighbridge_backend::{Tool, ToolChoice};
 
-use super::form::{Calls, Parts, escaped, slashes};
-use super::{GrammarError, schema};
+use super::arguments::arguments;
+use super::form::Calls;
+use super::parts::{Parts, text_without};
+use super::{GrammarError, lark};
+use crate::ToolFormat;
+use crate::tools::reader::is_name;
 use crate::tools::{CallShape, ToolShape};
-use crate::{ToolFormat, custom};
-
-/// How a model writes calls: `open begin NAME between ARGUMENTS end (separator begin …)* close`, where the arguments are
-/// a JSON object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallForm {
-    /// Before the first call.
-    pub open: String,
-    /// Before the name of each.
-    pub begin: String,
-    /// Between its name and its arguments.
-    pub between: String,
-    /// After its arguments.
-    pub end: String,
-    /// Between two calls; `None` where there can be but one.
-    pub separator: Option<String>,
-    /// After the last call.
-    pub close: String,
-    /// What calls begin with and free text never has: the beginning of `open` and `begin`.
-    pub trigger: String,
-    /// Words of these texts that may be tokens by themselves and no text.
-    pub markers: Vec<String>,
-}
-
-impl CallForm {
-    /// That of a format; `None` where its calls cannot be held: its arguments are no JSON, its calls are numbered or
-    /// are messages of their own, or nothing tells the beginning of one from a text.
-    pub fn of(format: ToolFormat) -> Option<Self> {
-        let ToolShape { begin: open, call, between: separator, end: close, several } = format.shape();
-        let CallShape::Json { begin, join, end, numbered: false } = call else { return None };
-        let markers = format.markers();
-        let beginning = format!("{open}{begin}");
-        let trigger =
-            markers.iter().filter(|marker| beginning.starts_with(**marker)).max_by_key(|marker| marker.len())?;
-        let own = |text: &str| text.to_owned();
-        (format != ToolFormat::Harmony).then(|| Self {
-            open: own(open),
-            begin: own(begin),
-            between: own(join),
-            end: own(end),
-            separator: several.then(|| own(separator)),
-            close: own(close),
-            trigger: own(trigger),
-            markers: markers.iter().map(|marker| own(marker)).collect(),
-        })
-    }
-}
 
 /// An answer with calls, or beside these a text, which `constraint` says what it must be.
 pub(super) fn answer(
@@ -60,119 +17,117 @@ pub(super) fn answer(
     constraint: Option<String>,
     parts: &mut Parts<'_>,
 ) -> Result<String, GrammarError> {
-    let (names, required) = match calls.choice {
-        ToolChoice::Auto | ToolChoice::None => (None, false),
-        ToolChoice::Required => (None, true),
-        ToolChoice::Named(name) => (Some(std::slice::from_ref(name)), true),
-        ToolChoice::Allowed { names, required } => (Some(names.as_slice()), *required),
-    };
-    let may_be_called = |tool: &&Tool| names.is_none_or(|names| names.contains(&tool.name));
-    let tools: Vec<&Tool> = calls.tools.iter().filter(may_be_called).collect();
-    if tools.is_empty() {
-        return Err(GrammarError::new("none of the tools that may be called is announced"));
+    if calls.format == ToolFormat::Harmony {
+        let problem =
+            "this model calls in a message of its own, which an answer that goes on from a text has no room for";
+        return Err(GrammarError::new(problem));
     }
-    let several = calls.several && !matches!(calls.choice, ToolChoice::Named(_));
-    let CallForm { open, begin, trigger, markers, .. } = calls.shape;
-    call_rules(calls.shape, &tools, several, parts)?;
-    let first = format!("{open}{begin}");
-    let whole = format!("{} calls", parts.written(&first, markers));
-    if required {
-        return Ok(whole);
+    let written = Written::new(calls, calls.format, parts)?;
+    let first = format!("{}{}", written.shape.begin, written.begin);
+    if written.required {
+        return Ok(written.behind(&first, parts));
     }
     if let Some(constraint) = constraint {
-        return Ok(format!("({whole}) | ({constraint})"));
+        return Ok(format!("({}) | ({constraint})", written.behind(&first, parts)));
     }
-    let rest = first.strip_prefix(trigger.as_str()).unwrap_or_default();
-    let lead = parts.up_to("lead", trigger);
-    let tail = if rest.is_empty() { String::new() } else { parts.written(rest, markers) };
-    let plain = match (parts.marker)(trigger) {
-        Some(_) => "ANY_TEXT?".to_owned(),
+    let openings = calls.format.openings();
+    let words: Vec<&str> = openings.iter().filter(|opening| !opening.at_start).map(|opening| opening.marker).collect();
+    match words.iter().filter(|word| first.starts_with(**word)).max_by_key(|word| word.len()) {
+        // Free text up to what begins a call.
+        Some(trigger) => {
+            let lead = parts.ended(&text_without(&words), trigger);
+            let calls = written.behind(&first[trigger.len()..], parts);
+            Ok(format!("{lead} {calls} | {}", parts.terminal(&text_without(&words))))
+        }
+        // Calls stand in place of a text, which must not begin as they do.
         None => {
-            let trigger = slashes(&escaped(trigger));
-            parts.rules.push(format!("PLAIN: /(?s:.+)/ & ~/(?s:.*){trigger}(?s:.*)/"));
-            "PLAIN?".to_owned()
-        }
-    };
-    Ok(format!("({lead} {tail} calls) | {plain}"))
-}
-
-/// The rule `calls`: from the name of the first call to the end of the last.
-fn call_rules(shape: &CallForm, tools: &[&Tool], several: bool, parts: &mut Parts<'_>) -> Result<(), GrammarError> {
-    let mut options = Vec::with_capacity(tools.len());
-    for (index, tool) in tools.iter().enumerate() {
-        let schema = arguments(tool)?;
-        let arguments = parts.schema(&format!("arguments_{index}"), schema);
-        let name = Value::from(tool.name.as_str()).to_string();
-        let before = parts.written(&format!("{}{}", name.trim_matches('"'), shape.between), &shape.markers);
-        options.push(format!("{before} {arguments}"));
-    }
-    let end = parts.written(&shape.end, &shape.markers);
-    parts.rules.push(format!("call: ({}) {end}", options.join(" | ")));
-    let close = if shape.close.is_empty() { String::new() } else { parts.written(&shape.close, &shape.markers) };
-    let more = shape.separator.as_ref().filter(|_| several).map_or_else(String::new, |separator| {
-        let again = format!("{separator}{}", shape.begin);
-        format!("({} call)*", parts.written(&again, &shape.markers))
-    });
-    parts.rules.push(format!("calls: call {more} {close}"));
-    Ok(())
-}
-
-/// What the arguments of a call of a tool must be. Where the tool is not strict, a schema that cannot be enforced leaves
-/// any object.
-fn arguments(tool: &Tool) -> Result<Value, GrammarError> {
-    if let ToolKind::Custom(form) = &tool.kind {
-        return text_argument(form).map_err(|error| GrammarError::new(format!("the tool {:?}: {error}", tool.name)));
-    }
-    let schema = parameters(tool).and_then(|schema| {
-        let enforced = schema::prepare_value(schema)?;
-        super::compiles(&enforced)?;
-        Ok(enforced)
-    });
-    match schema {
-        Ok(schema) => Ok(schema),
-        Err(error) if tool.strict => Err(GrammarError::new(format!("the tool {:?}: {error}", tool.name))),
-        Err(_) => schema::prepare_value(json!({"type": "object"})),
-    }
-}
-
-/// What the arguments of a call of a custom tool must be: an object with its text.
-fn text_argument(form: &TextForm) -> Result<Value, GrammarError> {
-    let mut text = json!({"type": "string"});
-    match form {
-        TextForm::Free => {}
-        TextForm::Regex(expression) => text["pattern"] = format!("^(?:{expression})$").into(),
-        TextForm::Lark(_) => {
-            let problem = "this model writes the text of a custom tool as a JSON string, which no Lark grammar holds; use a regex";
-            return Err(GrammarError::new(problem));
+            let signs: String = openings.iter().filter(|opening| opening.at_start).map(|it| it.marker).collect();
+            let free = format!("{} & ~/\\s*[{}](?s:.*)/", text_without(&words), lark::escaped(&signs));
+            Ok(format!("{} | {}", written.behind(&first, parts), parts.terminal(&free)))
         }
     }
-    let schema = json!({
-        "type": "object",
-        "properties": {custom::INPUT: text},
-        "required": [custom::INPUT],
-        "additionalProperties": false
-    });
-    let schema = schema::prepare_value(schema)?;
-    super::compiles(&schema)?;
-    Ok(schema)
 }
 
-/// The schema of a function's arguments, an object: without one it takes none.
-fn parameters(tool: &Tool) -> Result<Value, GrammarError> {
-    let definition: Value =
-        serde_json::from_str(&tool.definition.0).map_err(|_| GrammarError::new("its definition is no JSON"))?;
-    let schema = definition.get("function").and_then(|function| function.get("parameters"));
-    match schema {
-        None | Some(Value::Null) => Ok(json!({"type": "object", "properties": {}, "additionalProperties": false})),
-        Some(Value::Object(keys)) => {
-            let mut keys = keys.clone();
-            match keys.get("type").and_then(Value::as_str) {
-                Some("object") => {}
-                None if !keys.contains_key("type") => _ = keys.insert("type".into(), "object".into()),
-                _ => return Err(GrammarError::new("its parameters are not of the type object")),
+/// The calls that an answer may make.
+pub(super) struct Written {
+    pub(super) shape: ToolShape,
+    pub(super) required: bool,
+    /// Before the name of each call.
+    pub(super) begin: &'static str,
+    /// Between the name and the arguments, and after these.
+    join: &'static str,
+    end: &'static str,
+    /// A number stands behind each name.
+    numbered: bool,
+    several: bool,
+    /// Names, and the sequences of what they take.
+    tools: Vec<(String, String)>,
+}
+
+impl Written {
+    /// In a format, with the rules of all arguments.
+    pub(super) fn new(calls: Calls<'_>, format: ToolFormat, parts: &mut Parts<'_>) -> Result<Self, GrammarError> {
+        let (names, required) = match calls.choice {
+            ToolChoice::Auto | ToolChoice::None => (None, false),
+            ToolChoice::Required => (None, true),
+            ToolChoice::Named(name) => (Some(std::slice::from_ref(name)), true),
+            ToolChoice::Allowed { names, required } => (Some(names.as_slice()), *required),
+        };
+        let may_be_called = |tool: &&Tool| names.is_none_or(|names| names.contains(&tool.name));
+        let tools: Vec<&Tool> = calls.tools.iter().filter(may_be_called).collect();
+        if tools.is_empty() {
+            return Err(GrammarError::new("none of the tools that may be called is announced"));
+        }
+        let shape = format.shape();
+        let (begin, join, end, numbered) = match shape.call {
+            CallShape::Json { begin, join, end, numbered } => (begin, join, end, numbered),
+            CallShape::Tags { begin, after_name, end, .. } => (begin, after_name, end, false),
+            CallShape::Python => ("", "(", ")", false),
+            CallShape::Gemma => ("call:", "{", "}", false),
+        };
+        let several = calls.several && shape.several && !matches!(calls.choice, ToolChoice::Named(_));
+        let of_tool = |tool: &Tool| {
+            let arguments = arguments(tool, shape.call, parts)?;
+            Ok((name(tool, shape.call)?, parts.rule(&arguments)))
+        };
+        let tools = tools.into_iter().map(of_tool).collect::<Result<_, GrammarError>>()?;
+        Ok(Self { shape, required, begin, join, end, numbered, several, tools })
+    }
+
+    /// All calls behind a text that begins the first of them and belongs to it.
+    pub(super) fn behind(&self, first: &str, parts: &mut Parts<'_>) -> String {
+        let first = self.one(first, parts);
+        let Self { shape, end, .. } = self;
+        if !self.several {
+            return format!("{first} {}", parts.last(&format!("{end}{}", shape.end)));
+        }
+        let next = self.one(&format!("{}{}", shape.between, self.begin), parts);
+        let end = parts.written(end);
+        let next = parts.rule(&format!("{next} {end}"));
+        format!("{first} {end} {next}* {}", parts.last(shape.end))
+    }
+
+    /// One call, from the text before its name to the end of its arguments. Names stand in one lexeme with what is
+    /// before them: what ends all calls may begin as that does.
+    fn one(&self, before: &str, parts: &mut Parts<'_>) -> String {
+        let option = |(name, arguments): &(String, String)| match self.numbered {
+            true => {
+                let number = parts.written(&format!("{before}{name}:"));
+                format!("{number} /[0-9]{{1,4}}/ {} {arguments}", parts.written(self.join))
             }
-            Ok(Value::Object(keys))
+            false => format!("{} {arguments}", parts.written(&format!("{before}{name}{}", self.join))),
+        };
+        format!("({})", self.tools.iter().map(option).collect::<Vec<_>>().join(" | "))
+    }
+}
+
+/// The name of a tool as it stands in a call.
+fn name(tool: &Tool, shape: CallShape) -> Result<String, GrammarError> {
+    match shape {
+        CallShape::Json { begin, .. } if begin.ends_with('"') => {
+            Ok(Value::from(tool.name.as_str()).to_string().trim_matches('"').to_owned())
         }
-        Some(_) => Err(GrammarError::new("its parameters are no JSON Schema")),
+        _ if is_name(&tool.name) => Ok(tool.name.clone()),
+        _ => Err(GrammarError::new(format!("the tool {:?} has a name that this model cannot write", tool.name))),
     }
 }

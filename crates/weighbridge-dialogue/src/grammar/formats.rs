@@ -22,6 +22,50 @@ pub(super) fn pattern(format: &str) -> Option<String> {
     }
 }
 
+/// The pattern of a format where a string is written bare, without anchors; `None` where there is none. What it allows
+/// is of the format, though not all that is: of mail addresses and URIs only the plain ones.
+pub(super) fn bare(format: &str) -> Option<String> {
+    const HOST: &str =
+        "[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*";
+    Some(match format {
+        "uuid" => "[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}".to_owned(),
+        "ipv4" => {
+            let octet = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+            format!("(?:{octet}\\.){{3}}{octet}")
+        }
+        "ipv6" => ipv6(),
+        "hostname" => HOST.to_owned(),
+        "email" => format!("[a-zA-Z0-9_+-]{{1,30}}(?:\\.[a-zA-Z0-9_+-]{{1,30}})?@{HOST}"),
+        "uri" => {
+            let sign = "(?:[a-zA-Z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})";
+            format!(
+                "[a-zA-Z][a-zA-Z0-9+.-]*:(?://{HOST}(?::[0-9]{{1,4}})?(?:/{sign}*)*|{sign}+(?:/{sign}*)*)\
+                 (?:\\?(?:{sign}|[/?])*)?(?:#(?:{sign}|[/?])*)?"
+            )
+        }
+        "duration" => {
+            let date = "(?:[0-9]+Y(?:[0-9]+M(?:[0-9]+D)?)?|[0-9]+M(?:[0-9]+D)?|[0-9]+D)";
+            let time = "T(?:[0-9]+H(?:[0-9]+M(?:[0-9]+S)?)?|[0-9]+M(?:[0-9]+S)?|[0-9]+S)";
+            format!("P(?:{date}(?:{time})?|{time}|[0-9]+W)")
+        }
+        _ => return None,
+    })
+}
+
+/// Eight groups, of which a run may be left out once.
+fn ipv6() -> String {
+    let group = "[0-9a-fA-F]{1,4}";
+    let shortened = (1..=6).map(|left| format!("(?:{group}:){{1,{left}}}(?::{group}){{1,{}}}", 7 - left));
+    let mut all: Vec<_> = shortened.collect();
+    all.extend([
+        format!("(?:{group}:){{7}}{group}"),
+        format!("(?:{group}:){{1,7}}:"),
+        format!(":(?::{group}){{1,7}}"),
+        "::".to_owned(),
+    ]);
+    all.join("|")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +85,35 @@ mod tests {
         }
         let time = schema("date-time").expect("it is a schema");
         assert!(time.is_valid(&"2024-02-29T23:59:59.5+02:00".into()) && !time.is_valid(&"2024-02-29T23:59:60Z".into()));
+    }
+
+    #[test]
+    fn what_is_written_bare_is_of_its_format() {
+        for (format, good, bad) in [
+            (
+                "uuid",
+                &["123e4567-e89b-12d3-a456-426614174000"][..],
+                &["123e4567", "123e4567-e89b-12d3-a456-42661417400g"][..],
+            ),
+            ("ipv4", &["127.0.0.1", "255.249.1.99"], &["256.0.0.1", "01.2.3.4", "1.2.3"]),
+            ("ipv6", &["::", "::1", "1::", "fe80::1:2", "1:2:3:4:5:6:7:8"], &["1:2", ":::", "1:2:3:4:5:6:7:8:9"]),
+            ("hostname", &["a", "www.example.org"], &["-a", "a..b", ""]),
+            ("email", &["ada.lovelace@example.org", "a+b@c"], &["@c", "a@", ".a@b"]),
+            ("uri", &["https://example.org:8080/a/b?c=d#e", "mailto:a@b"], &["example.org", "a b:c"]),
+            ("duration", &["P1Y2M3DT4H5M6S", "PT5M", "P2W"], &["P", "PT", "1Y"]),
+        ] {
+            let pattern = bare(format).expect("it is one of them");
+            let ours = jsonschema::validator_for(&serde_json::json!({"pattern": format!("^(?:{pattern})$")}));
+            let ours = ours.expect("it is a pattern");
+            let theirs = serde_json::json!({"format": format});
+            let theirs = jsonschema::options().should_validate_formats(true).build(&theirs).expect("it is a schema");
+            for text in good {
+                assert!(ours.is_valid(&(*text).into()) && theirs.is_valid(&(*text).into()), "{format} {text}");
+            }
+            for text in bad {
+                assert!(!ours.is_valid(&(*text).into()), "{format} {text}");
+            }
+        }
+        assert!(bare("iso-country").is_none());
     }
 }

@@ -9,7 +9,8 @@ mod places;
 
 use serde_json::{Map, Value, json};
 
-use self::places::{Place, Subschemas, subschemas};
+pub(super) use self::places::Place;
+use self::places::{Subschemas, subschemas};
 use super::{GrammarError, MAX_BYTES, formats};
 
 /// Levels of the deepest schema taken.
@@ -54,17 +55,61 @@ pub(super) fn prepare(text: &str) -> Result<Value, GrammarError> {
 }
 
 /// The same of a schema that has been read.
-pub(super) fn prepare_value(mut schema: Value) -> Result<Value, GrammarError> {
+pub(super) fn prepare_value(schema: Value) -> Result<Value, GrammarError> {
+    Ok(ready(checked(schema)?))
+}
+
+/// A schema in which nothing is left that cannot be enforced, always an object.
+pub(super) fn checked(mut schema: Value) -> Result<Value, GrammarError> {
     if let Value::Bool(allows) = schema {
         schema = if allows { json!({}) } else { json!({"not": {}}) };
     }
     let root = schema.clone();
     rewrite(&mut schema, &root, &Place::root())?;
-    let Value::Object(keys) = &mut schema else {
-        return Err(GrammarError::new("the schema is neither object nor boolean"));
-    };
-    keys.insert("x-guidance".into(), json!({"whitespace_flexible": false, "whitespace_pattern": SPACE}));
-    Ok(schema)
+    if schema.is_object() { Ok(schema) } else { Err(GrammarError::new("the schema is neither object nor boolean")) }
+}
+
+/// A checked schema with what llguidance has to know beside it.
+pub(super) fn ready(mut schema: Value) -> Value {
+    schema["x-guidance"] = json!({"whitespace_flexible": false, "whitespace_pattern": SPACE});
+    schema
+}
+
+/// A schema within another as one of its own: what it refers to comes along.
+pub(super) fn part(schema: &Value, root: &Value) -> Value {
+    const WHOLE: &str = "whole";
+    let mut part = if schema.is_object() { schema.clone() } else { json!({}) };
+    if refer_to(&mut part, WHOLE) {
+        let mut whole = root.clone();
+        refer_to(&mut whole, WHOLE);
+        if let Value::Object(keys) = &mut whole {
+            ["$schema", "$id", "id"].iter().for_each(|keyword| _ = keys.shift_remove(*keyword));
+        }
+        part["$defs"] = json!({WHOLE: whole});
+    }
+    part
+}
+
+/// Has every reference begin at the definition of this name. Whether there was one.
+fn refer_to(schema: &mut Value, name: &str) -> bool {
+    let Value::Object(keys) = schema else { return false };
+    let mut found = false;
+    for (keyword, below) in keys.iter_mut() {
+        if let ("$ref", Value::String(reference)) = (keyword.as_str(), &mut *below)
+            && let Some(pointer) = reference.strip_prefix('#')
+        {
+            *reference = format!("#/$defs/{name}{pointer}");
+            found = true;
+            continue;
+        }
+        match subschemas(keyword, below) {
+            Subschemas::None => {}
+            Subschemas::One(schema) => found |= refer_to(schema, name),
+            Subschemas::List(schemas) => schemas.iter_mut().for_each(|schema| found |= refer_to(schema, name)),
+            Subschemas::Named(schemas) => schemas.values_mut().for_each(|schema| found |= refer_to(schema, name)),
+        }
+    }
+    found
 }
 
 /// Checks a schema and all below it, and rewrites what has to be.
@@ -221,6 +266,22 @@ mod tests {
         ] {
             assert!(prepare(&schema.to_string()).is_ok(), "{schema}");
         }
+    }
+
+    #[test]
+    fn a_part_takes_along_what_it_refers_to() {
+        let root = json!({
+            "$id": "x",
+            "properties": {"a": {"items": {"$ref": "#/$defs/b"}}, "$ref": {"const": {"$ref": "#"}}},
+            "$defs": {"b": {"$ref": "#"}}
+        });
+        let mut whole = root.clone();
+        whole.as_object_mut().map(|keys| keys.shift_remove("$id"));
+        whole["properties"]["a"]["items"]["$ref"] = "#/$defs/whole/$defs/b".into();
+        whole["$defs"]["b"]["$ref"] = "#/$defs/whole".into();
+        let expected = json!({"items": {"$ref": "#/$defs/whole/$defs/b"}, "$defs": {"whole": whole}});
+        assert_eq!(part(&root["properties"]["a"], &root), expected);
+        assert_eq!(part(&root["properties"]["$ref"], &root), root["properties"]["$ref"]);
     }
 
     #[test]

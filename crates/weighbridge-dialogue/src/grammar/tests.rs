@@ -2,42 +2,80 @@ use serde_json::json;
 use weighbridge_backend::{Constraint, Json, TextForm, Tool, ToolChoice, ToolKind};
 
 use super::*;
+use crate::ToolFormat;
 
-/// A byte a token, and after these a marker and the token that ends an answer.
-const MARKER: u32 = 256;
-const END: u32 = 257;
+/// A byte a token, after these the markers, and the token that ends an answer.
+struct Vocabulary {
+    markers: &'static [&'static str],
+}
+
+const PLAIN: Vocabulary = Vocabulary { markers: &[] };
+
+impl Vocabulary {
+    fn grammars(&self) -> Grammars {
+        let mut tokens: Vec<_> = (0..=255u8).map(|byte| VocabularyToken::Text(vec![byte])).collect();
+        tokens.extend(self.markers.iter().map(|name| VocabularyToken::Marker((*name).into())));
+        tokens.push(VocabularyToken::Marker("<end>".into()));
+        Grammars::new(tokens, &[self.end()]).expect("it has an end")
+    }
+
+    fn end(&self) -> u32 {
+        256 + self.markers.len() as u32
+    }
+
+    /// The tokens of a text, every marker in it as its own.
+    fn tokens(&self, text: &str) -> Vec<u32> {
+        let (mut tokens, mut rest) = (Vec::new(), text);
+        while let Some(&first) = rest.as_bytes().first() {
+            match self.markers.iter().position(|marker| rest.starts_with(marker)) {
+                Some(at) => {
+                    tokens.push(256 + at as u32);
+                    rest = &rest[self.markers[at].len()..];
+                }
+                None => {
+                    tokens.push(first.into());
+                    let length = rest.chars().next().map_or(1, char::len_utf8);
+                    tokens.extend(rest.bytes().take(length).skip(1).map(u32::from));
+                    rest = &rest[length..];
+                }
+            }
+        }
+        tokens
+    }
+
+    /// Whether the form allows all tokens of a text, and its end.
+    fn allows(&self, form: &Form<'_>, text: &str) -> bool {
+        let mut matcher = self.grammars().matcher(form).expect("it can be enforced");
+        for token in self.tokens(text) {
+            if matcher.is_complete() || !matcher.mask().is_ok_and(|mask| mask.allows(token)) {
+                return false;
+            }
+            matcher.take(token).expect("the mask allowed it");
+        }
+        let may_end = matcher.may_end();
+        assert_eq!(matcher.mask().expect("it goes on or ends").allows(self.end()), may_end);
+        may_end
+    }
+
+    fn takes(&self, form: &Form<'_>, text: &str) {
+        assert!(self.allows(form, text), "{:?} {text}", self.markers);
+    }
+
+    fn refuses(&self, form: &Form<'_>, text: &str) {
+        assert!(!self.allows(form, text), "{:?} {text}", self.markers);
+    }
+}
 
 fn grammars() -> Grammars {
-    let mut tokens: Vec<_> = (0..=255u8).map(|byte| VocabularyToken::Text(vec![byte])).collect();
-    tokens.push(VocabularyToken::Marker("<call>".into()));
-    tokens.push(VocabularyToken::Marker("<end>".into()));
-    Grammars::new(tokens, &[END]).expect("it has an end")
-}
-
-/// How many tokens the form allows, and whether the answer may end there.
-fn follow(form: &Form<'_>, tokens: &[u32]) -> (usize, bool) {
-    let mut matcher = grammars().matcher(form).expect("it can be enforced");
-    for (at, &token) in tokens.iter().enumerate() {
-        if matcher.is_complete() || !matcher.mask().is_ok_and(|mask| mask.allows(token)) {
-            return (at, false);
-        }
-        matcher.take(token).expect("the mask allowed it");
-    }
-    let may_end = matcher.may_end();
-    assert_eq!(matcher.mask().expect("it goes on or ends").allows(END), may_end);
-    (tokens.len(), may_end)
-}
-
-fn bytes(text: &str) -> Vec<u32> {
-    text.bytes().map(u32::from).collect()
+    PLAIN.grammars()
 }
 
 fn takes(form: &Form<'_>, text: &str) {
-    assert_eq!(follow(form, &bytes(text)), (text.len(), true), "{text}");
+    PLAIN.takes(form, text);
 }
 
 fn refuses(form: &Form<'_>, text: &str) {
-    assert_ne!(follow(form, &bytes(text)), (text.len(), true), "{text}");
+    PLAIN.refuses(form, text);
 }
 
 fn of(constraint: &Constraint) -> Form<'_> {
@@ -141,17 +179,86 @@ fn thoughts_come_before_the_answer_and_are_free() {
     refuses(&may, "so{}");
 }
 
-fn shape(trigger: &str) -> CallForm {
-    CallForm {
-        open: String::new(),
-        begin: format!("{trigger}\n{{\"name\": \""),
-        between: "\", \"arguments\": ".into(),
-        end: "}\n</call>".into(),
-        separator: Some("\n".into()),
-        close: String::new(),
-        trigger: trigger.into(),
-        markers: vec![trigger.into(), "</call>".into()],
+#[test]
+fn a_thought_does_not_have_what_ends_it() {
+    let constraint = Constraint::JsonObject;
+    let form = Form { thinking: Thinking::Begun { close: "</think>" }, ..of(&constraint) };
+    let vocabulary = Vocabulary { markers: &["</think>"] };
+    vocabulary.takes(&form, "so</think>{}");
+    vocabulary.takes(&form, "</think>\n\n{}");
+    let mut tokens: Vec<u32> = "</think>".bytes().map(u32::from).collect();
+    let last = tokens.pop().expect("it has letters");
+    let mut matcher = vocabulary.grammars().matcher(&form).expect("it can be enforced");
+    tokens.into_iter().for_each(|token| matcher.take(token).expect("it may begin so"));
+    assert!(!matcher.mask().expect("it goes on").allows(last), "its reader would take it for the end");
+}
+
+#[test]
+fn messages_on_channels_end_with_one_that_is_held() {
+    let constraint = Constraint::JsonObject;
+    let form = Form { thinking: Thinking::Messages, ..of(&constraint) };
+    for markers in [&[][..], HARMONY] {
+        let vocabulary = Vocabulary { markers };
+        vocabulary.takes(&form, "<|channel|>final<|message|>{}");
+        let thought = "<|channel|>analysis<|message|>Hm {<|end|><|start|>assistant";
+        vocabulary.takes(&form, &format!("{thought}{thought}<|channel|>final<|message|>{{\"a\": 1}}"));
+        for text in ["{}", thought, "<|channel|>final<|message|>x", "<|channel|>analysis<|message|>{}"] {
+            vocabulary.refuses(&form, text);
+        }
     }
+}
+
+const HARMONY: &[&str] = &["<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|constrain|>", "<|call|>"];
+
+#[test]
+fn calls_in_messages_are_held_and_words_may_come_before_them() {
+    let tools = tools();
+    let form = |choice| {
+        let calls = Calls { format: ToolFormat::Harmony, tools: &tools, choice, several: true };
+        Form { thinking: Thinking::Messages, calls: Some(calls), ..Form::default() }
+    };
+    let call = "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{\"n\": 1}<|call|>";
+    let thought = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant";
+    let words = "<|channel|>commentary<|message|>Wait.<|end|><|start|>assistant";
+    let text = "<|channel|>final<|message|>Hello";
+    for markers in [&[][..], HARMONY] {
+        let vocabulary = Vocabulary { markers };
+        let required = form(&ToolChoice::Required);
+        vocabulary.takes(&required, call);
+        vocabulary.takes(&required, &format!("{thought}{call}"));
+        for bad in
+            [text, "", words, &format!("{words}{call}"), &call.replace('1', "\"x\""), &call.replace("add", "mul")]
+        {
+            vocabulary.refuses(&required, bad);
+        }
+        let auto = form(&ToolChoice::Auto);
+        for good in [text, call, &format!("{thought}{words}{call}"), &format!("{words}{text}")] {
+            vocabulary.takes(&auto, good);
+        }
+        vocabulary.refuses(&auto, &call.replace('1', "\"x\""));
+    }
+}
+
+#[test]
+fn calls_in_messages_need_messages() {
+    let tools = tools();
+    let calls = Calls { format: ToolFormat::Harmony, tools: &tools, choice: &ToolChoice::Required, several: true };
+    let form = Form { calls: Some(calls), ..Form::default() };
+    assert!(grammars().matcher(&form).is_err_and(|error| error.to_string().contains("message of its own")));
+}
+
+#[test]
+fn a_token_that_ends_answers_ends_a_call() {
+    let tools = tools();
+    let calls = Calls { format: ToolFormat::Harmony, tools: &tools, choice: &ToolChoice::Required, several: true };
+    let form = Form { thinking: Thinking::Messages, calls: Some(calls), ..Form::default() };
+    let mut tokens: Vec<_> = (0..=255u8).map(|byte| VocabularyToken::Text(vec![byte])).collect();
+    tokens.push(VocabularyToken::Marker("<|call|>".into()));
+    let mut matcher = Grammars::new(tokens, &[256]).and_then(|all| all.matcher(&form)).expect("it can be enforced");
+    for byte in "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{\"n\": 1}".bytes() {
+        matcher.take(byte.into()).expect("it is the beginning of a call");
+    }
+    assert!(matcher.may_end() && matcher.mask().expect("it ends").allows(256));
 }
 
 fn tool(name: &str, parameters: serde_json::Value, strict: bool) -> Tool {
@@ -165,33 +272,20 @@ fn tools() -> Vec<Tool> {
     vec![tool("add", schema, true), tool("other", json!({"type": "object", "not": {}}), false)]
 }
 
-const ADD: &str = "<call>\n{\"name\": \"add\", \"arguments\": {\"n\": 1}}\n</call>";
-const OTHER: &str = "<call>\n{\"name\": \"other\", \"arguments\": {\"x\": [1]}}\n</call>";
-
-/// The tokens of a text in which `<call>` is the marker.
-fn marked(text: &str) -> Vec<u32> {
-    let mut tokens = Vec::new();
-    for (at, piece) in text.split("<call>").enumerate() {
-        tokens.extend((at > 0).then_some(MARKER));
-        tokens.extend(bytes(piece));
-    }
-    tokens
-}
+const ADD: &str = "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"n\": 1}}\n</tool_call>";
+const OTHER: &str = "<tool_call>\n{\"name\": \"other\", \"arguments\": {\"x\": [1]}}\n</tool_call>";
 
 fn check_calls(choice: ToolChoice, several: bool, good: &[&str], bad: &[&str]) {
     let tools = tools();
-    for (trigger, tokens) in [("<coll>", bytes as fn(&str) -> Vec<u32>), ("<call>", marked)] {
-        let shape = shape(trigger);
-        let calls = Calls { shape: &shape, tools: &tools, choice: &choice, several };
-        let form = Form { calls: Some(calls), ..Form::default() };
-        let tokens = |text: &str| tokens(&text.replace("<call>", trigger));
+    let calls = Calls { format: ToolFormat::Hermes, tools: &tools, choice: &choice, several };
+    let form = Form { calls: Some(calls), ..Form::default() };
+    for markers in [&[][..], &["<tool_call>"], &["<tool_call>", "</tool_call>"]] {
+        let vocabulary = Vocabulary { markers };
         for text in good {
-            let tokens = tokens(text);
-            assert_eq!(follow(&form, &tokens), (tokens.len(), true), "{trigger} {text}");
+            vocabulary.takes(&form, text);
         }
         for text in bad {
-            let tokens = tokens(text);
-            assert_ne!(follow(&form, &tokens), (tokens.len(), true), "{trigger} {text}");
+            vocabulary.refuses(&form, text);
         }
     }
 }
@@ -215,12 +309,12 @@ fn a_named_call_is_that_one_and_the_only() {
 #[test]
 fn a_call_of_a_strict_tool_follows_its_schema_wherever_it_begins() {
     let (late, wrong) = (format!("Let me see: {{}} <b>\n{ADD}"), ADD.replace('1', "\"x\""));
-    let good = ["", "Hello </call> there", ADD, OTHER, &late];
+    let good = ["", "Hello there", ADD, OTHER, &late];
     check_calls(
         ToolChoice::Auto,
         true,
         &good,
-        &[&wrong, &format!("Hm {wrong}"), "x <call>", &ADD.replace("add", "mul")],
+        &[&wrong, &format!("Hm {wrong}"), "x <tool_call>", &ADD.replace("add", "mul")],
     );
     check_calls(ToolChoice::Auto, false, &[ADD], &[&format!("{ADD}\n{ADD}")]);
 }
@@ -230,14 +324,13 @@ fn the_text_of_a_custom_tool_matches_its_expression() {
     let custom = |form| vec![Tool { kind: ToolKind::Custom(form), ..tool("run", json!({}), false) }];
     let (tools, lark) =
         (custom(TextForm::Regex("[a-z]+ \"[0-9]{2}\"".into())), custom(TextForm::Lark("start: \"a\"".into())));
-    let shape = shape("<coll>");
     let form = |tools| {
-        let calls = Calls { shape: &shape, tools, choice: &ToolChoice::Required, several: false };
+        let calls = Calls { format: ToolFormat::Hermes, tools, choice: &ToolChoice::Required, several: false };
         Form { calls: Some(calls), ..Form::default() }
     };
     let call = |text: &str| {
         let arguments = json!({"input": text}).to_string();
-        format!("<coll>\n{{\"name\": \"run\", \"arguments\": {arguments}}}\n</call>")
+        format!("<tool_call>\n{{\"name\": \"run\", \"arguments\": {arguments}}}\n</tool_call>")
     };
     takes(&form(&tools), &call("abc \"12\""));
     refuses(&form(&tools), &call("abc \"1\""));
@@ -247,14 +340,42 @@ fn the_text_of_a_custom_tool_matches_its_expression() {
 #[test]
 fn tools_that_cannot_be_enforced_are_named() {
     let strict = vec![tool("bad", json!({"type": "object", "not": {}}), true)];
-    let shape = shape("<call>");
-    let calls = |tools, choice| Calls { shape: &shape, tools, choice, several: true };
+    let calls = |tools, choice| Calls { format: ToolFormat::Hermes, tools, choice, several: true };
     let error = |calls| {
         let form = Form { calls: Some(calls), ..Form::default() };
         grammars().matcher(&form).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert!(error(calls(&strict, &ToolChoice::Auto)).contains("\"bad\""));
     assert!(error(calls(&strict, &ToolChoice::Named("none".into()))).contains("none of the tools"));
+}
+
+#[test]
+fn deep_schemas_are_held_in_every_way_of_writing() {
+    let lists = (0..40).fold(json!({"type": "null"}), |schema, _| json!({"type": "array", "items": schema}));
+    let options = (0..10).fold(json!({"type": "null"}), |schema, at| json!({"anyOf": [schema, {"const": at}]}));
+    let first = json!({"type": "array", "prefixItems": vec![json!({"type": "null"}); 100], "items": false});
+    let properties = json!({"a": lists, "b": options, "c": first});
+    let parameters = json!({"type": "object", "properties": properties, "additionalProperties": false});
+    let tools = [tool("f", parameters, true)];
+    let (deep, first) = ("[".repeat(40) + &"]".repeat(40), vec!["null"; 100]);
+    for (format, answer) in [
+        (ToolFormat::Pythonic, format!("[f(a={deep}, b=3, c=[{}])]", first.join(", ").replace("null", "None"))),
+        (ToolFormat::Gemma, format!("<|tool_call>call:f{{a:{deep},b:3,c:[{}]}}<tool_call|>", first.join(","))),
+        (ToolFormat::Functionary, format!("<function=f>{{\"a\": {deep}, \"b\": 3}}</function>")),
+    ] {
+        let calls = Calls { format, tools: &tools, choice: &ToolChoice::Required, several: false };
+        takes(&Form { calls: Some(calls), ..Form::default() }, &answer);
+    }
+}
+
+#[test]
+fn deep_grammars_are_made_or_refused() {
+    let rules = (0..14_000).map(|at| format!("r{at}:\"a\"r{}\n", at + 1)).collect::<String>();
+    let chain = Constraint::Lark(format!("start: r0\n{rules}r14000: \"b\""));
+    // Made, or too much work: it ends in either.
+    _ = grammars().matcher(&of(&chain)).map(drop);
+    let nested = Constraint::Lark(format!("start: {}\"a\"{}", "(".repeat(10_000), ")".repeat(10_000)));
+    assert!(grammars().matcher(&of(&nested)).is_err_and(|error| error.to_string().contains("nested")));
 }
 
 #[test]
@@ -267,7 +388,7 @@ fn a_clone_goes_its_own_way() {
     assert!(one.is_complete() && !other.is_complete());
     other.take(u32::from(b'c')).expect("it is allowed");
     assert!(other.is_complete());
-    assert!(other.clone().mask().expect("it ends").allows(END));
+    assert!(other.clone().mask().expect("it ends").allows(PLAIN.end()));
 }
 
 #[test]

@@ -37,6 +37,15 @@ impl TokenizerEnv for Environment {
     }
 }
 
+/// The names and ids of markers.
+pub(super) fn markers(tokens: &[VocabularyToken]) -> Vec<(String, u32)> {
+    let named = (0..).zip(tokens).filter_map(|(id, token)| match token {
+        VocabularyToken::Marker(name) => Some((name.clone(), id)),
+        VocabularyToken::Text(_) | VocabularyToken::None => None,
+    });
+    named.collect()
+}
+
 pub(super) fn environment(tokens: Vec<VocabularyToken>, ends: &[u32]) -> Result<TokEnv, GrammarError> {
     let size = u32::try_from(tokens.len()).map_err(|_| GrammarError::new("the vocabulary has too many tokens"))?;
     let ends: Vec<u32> = ends.iter().copied().filter(|&end| end < size).collect();

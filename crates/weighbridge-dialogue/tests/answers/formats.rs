@@ -125,7 +125,8 @@ fn qwens_tags() {
     check(format, "<tool_call>\n<function=now>\n</function>\n</tool_call>", "", &[NOW]);
     let lines = "<tool_call><function=search><parameter=query>\n\na\n\n</parameter><parameter=any>True</parameter><parameter=tags>[1, \"x\"]</parameter></function></tool_call>";
     check(format, lines, "", &[("search", r#"{"query": "\na\n", "any": true, "tags": [1, "x"]}"#)]);
-    let quoted = "<tool_call><function=search><parameter=tags>\n[\"</parameter>\"]\n</parameter></function></tool_call>";
+    let quoted =
+        "<tool_call><function=search><parameter=tags>\n[\"</parameter>\"]\n</parameter></function></tool_call>";
     check(format, quoted, "", &[("search", r#"{"tags": ["</parameter>"]}"#)]);
     let no_list = "<tool_call><function=search><parameter=query>[\"</parameter></function></tool_call>";
     check(format, no_list, "", &[("search", r#"{"query": "[\""}"#)]);

@@ -2,6 +2,7 @@
 
 mod cuts;
 mod formats;
+mod held;
 mod shapes;
 mod templates;
 mod thoughts;

@@ -32,35 +32,35 @@ pub(super) fn subschemas<'a>(keyword: &str, value: &'a mut Value) -> Subschemas<
 }
 
 /// A place in a schema, as a JSON Pointer.
-pub(super) struct Place<'a> {
+pub(in crate::grammar) struct Place<'a> {
     above: Option<&'a Place<'a>>,
     step: String,
     depth: usize,
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn root() -> Self {
+    pub(in crate::grammar) fn root() -> Self {
         Self { above: None, step: String::new(), depth: 0 }
     }
 
-    pub(super) fn key(&'a self, key: &str) -> Self {
+    pub(in crate::grammar) fn key(&'a self, key: &str) -> Self {
         Self { above: Some(self), step: key.replace('~', "~0").replace('/', "~1"), depth: self.depth + 1 }
     }
 
-    pub(super) fn index(&'a self, index: usize) -> Self {
+    pub(in crate::grammar) fn index(&'a self, index: usize) -> Self {
         Self { above: Some(self), step: index.to_string(), depth: self.depth + 1 }
     }
 
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::grammar) fn depth(&self) -> usize {
         self.depth
     }
 
-    pub(super) fn is_root(&self) -> bool {
+    pub(in crate::grammar) fn is_root(&self) -> bool {
         self.above.is_none()
     }
 
     /// An error that tells the place and what is wrong there.
-    pub(super) fn error(&self, problem: &str) -> GrammarError {
+    pub(in crate::grammar) fn error(&self, problem: &str) -> GrammarError {
         let mut pointer = String::from("#");
         self.write(&mut pointer);
         let shown: String = pointer.chars().take(200).collect();
