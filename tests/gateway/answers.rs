@@ -31,6 +31,33 @@ async fn the_demo_model_calls_the_tool_that_fits() {
 }
 
 #[tokio::test]
+async fn a_call_is_forced_in_whatever_a_model_writes_calls() {
+    let parameters = json!({
+        "type": "object",
+        "properties": {"city": {"type": "string", "maxLength": 12}, "unit": {"enum": ["celsius", "fahrenheit"]}},
+        "required": ["city", "unit"],
+        "additionalProperties": false
+    });
+    let function = json!({"name": "get_weather", "strict": true, "parameters": parameters});
+    let mut body = ask("demo", "What is the weather in Oslo?");
+    body["tools"] = json!([{"type": "function", "function": function}]);
+    body["tool_choice"] = "required".into();
+    body["parallel_tool_calls"] = false.into();
+    for format in ["hermes", "qwen_xml", "glm", "pythonic", "gemma", "kimi", "llama"] {
+        let program = Weighbridge::start(format!("{}tool_format = {format:?}\n", demo_model())).await;
+        let reply = program.post_chat(&body).await;
+        let choice = &reply.json()["choices"][0];
+        assert_eq!((reply.status, &choice["finish_reason"]), (200, &json!("tool_calls")), "{format}: {}", reply.body);
+        let function = &choice["message"]["tool_calls"][0]["function"];
+        let arguments: Value = serde_json::from_str(function["arguments"].as_str().unwrap_or_default())
+            .unwrap_or_else(|error| panic!("{format}: {error} in {}", reply.body));
+        assert_eq!(function["name"], "get_weather");
+        let unit = arguments["unit"].as_str().unwrap_or_default();
+        assert!(arguments["city"].is_string() && ["celsius", "fahrenheit"].contains(&unit), "{format}: {arguments}");
+    }
+}
+
+#[tokio::test]
 async fn tools_may_be_kept_from_the_model() {
     let program = Weighbridge::start(demo_model()).await;
     let golden = goldens().iter().find(|golden| !golden.tools.is_null()).expect("one question comes with tools");

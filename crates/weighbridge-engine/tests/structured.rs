@@ -2,7 +2,9 @@
 
 mod support;
 
+use std::error::Error;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::{Outcome, ask, demo, drawn, failure_of, options, read, read_one, tool};
@@ -10,6 +12,7 @@ use weighbridge_backend::{
     Asked, Backend, Capability, Constraint, FailureKind, FinishReason, Json, Need, Request, TextForm, Tool, ToolChoice,
     ToolKind,
 };
+use weighbridge_dialogue::{ReasoningFormat, ToolFormat};
 use weighbridge_engine::{LocalModel, ModelOptions};
 
 fn schema(schema: &Value) -> Option<Constraint> {
@@ -222,6 +225,77 @@ async fn a_custom_tool_gets_a_text_of_its_form() -> Outcome {
         text.ends_with('"') && text.split_once("-\"").is_some_and(|(word, _)| (2..=5).contains(&word.len())),
         "{text}"
     );
+    Ok(())
+}
+
+/// The demo model, made to write its calls in a format.
+fn writing(format: ToolFormat) -> Result<Arc<LocalModel>, Box<dyn Error>> {
+    let reasoning_format = (format == ToolFormat::Harmony).then_some(ReasoningFormat::Harmony);
+    let options = ModelOptions { tool_format: Some(format), reasoning_format, ..options()? };
+    Ok(LocalModel::load(options, &mut |_| {})?)
+}
+
+#[tokio::test]
+async fn a_call_is_made_in_every_way_of_writing_one() -> Outcome {
+    let validator = jsonschema::validator_for(&weather())?;
+    for &format in ToolFormat::ALL {
+        let model = writing(format)?;
+        assert!(model.offer().capabilities.contains(&Capability::ForcedToolChoice), "{format}");
+        for seed in 0..3 {
+            let request = Request {
+                tools: vec![tool("get_weather", weather(), true), tool("get_time", json!({"type": "object"}), false)],
+                tool_choice: ToolChoice::Named("get_weather".into()),
+                max_output_tokens: Some(900),
+                ..drawn("What is the weather?", 1.0, seed)
+            };
+            let whole = read_one(&model, request).await?;
+            if whole.reason == Some(FinishReason::Length) {
+                // It thinks on and on, which nothing forbids.
+                assert_eq!(format, ToolFormat::Harmony);
+                continue;
+            }
+            let [(name, arguments)] = &whole.calls[..] else { return Err(format!("{format}: {whole:?}").into()) };
+            let arguments: Value = serde_json::from_str(arguments)?;
+            assert!(name == "get_weather" && validator.is_valid(&arguments), "{format}: {arguments}");
+            assert_eq!((whole.text.as_str(), whole.reason), ("", Some(FinishReason::ToolCalls)), "{format}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_model_that_writes_messages_answers_by_a_schema() -> Outcome {
+    let model = writing(ToolFormat::Harmony)?;
+    let validator = jsonschema::validator_for(&person())?;
+    let mut whole = 0;
+    for seed in 0..10 {
+        let request =
+            Request { constraint: schema(&person()), max_output_tokens: Some(400), ..drawn("Who are you?", 1.0, seed) };
+        let answer = read_one(&model, request).await?;
+        if answer.reason == Some(FinishReason::Stop) {
+            let value: Value = serde_json::from_str(&answer.text)?;
+            assert!(validator.is_valid(&value), "{value}");
+            whole += 1;
+        }
+    }
+    assert!(whole > 0, "not all of them think to the end");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_way_of_writing_cannot_hold_is_refused_by_name() -> Outcome {
+    let model = writing(ToolFormat::QwenXml)?;
+    let parameters = json!({"type": "object", "properties": {"a": {"type": "string", "format": "iso-country"}}});
+    let request = |strict| Request {
+        tools: vec![tool("look", parameters.clone(), strict)],
+        tool_choice: ToolChoice::Required,
+        max_output_tokens: Some(300),
+        ..drawn("Look.", 1.0, 1)
+    };
+    let failure = failure_of(&model, request(true)).await?;
+    assert_eq!((failure.kind, failure.param.as_deref()), (FailureKind::InvalidRequest, Some("tools")));
+    assert!(failure.message.contains("look") && failure.message.contains("iso-country"), "{failure}");
+    assert!(!read_one(&model, request(false)).await?.calls.is_empty());
     Ok(())
 }
 

@@ -89,7 +89,8 @@ pub(crate) async fn read(model: &LocalModel, request: Request) -> Result<(Vec<Wh
                 (whole.reason, whole.matched) = (Some(reason), matched.map(|text| text.to_string()));
             }
             Event::Usage(usage) => used = usage,
-            Event::Reasoning { .. } | Event::Refusal { .. } => unreachable!("the demo model has neither"),
+            Event::Reasoning { .. } => {}
+            Event::Refusal { .. } => unreachable!("the demo model has none"),
         }
     }
     Ok((wholes, used))
