@@ -7,6 +7,7 @@ import sys
 import unittest
 import urllib.request
 
+import openai
 import pydantic
 from openresponses_types import types
 
@@ -75,6 +76,19 @@ class OpenResponses(unittest.TestCase):
         self.assertEqual(output[-1]["type"], "compaction")
         following = [*output, {"role": "user", "content": "Hello"}]
         types.ResponseResource.model_validate_json(self.post("/v1/responses", input=following))
+
+    def test_the_official_sdk_goes_on_over_a_websocket_with_what_is_not_kept(self):
+        with openai.OpenAI(base_url=f"{self.program.url}/v1", api_key=KEY) as client, client.responses.connect() as socket:
+
+            def ask(input, **settings):
+                socket.response.create(model="demo", input=input, store=False, temperature=0, **settings)
+                return next(event.response for event in socket if event.type == "response.completed")
+
+            first = ask("Hello")
+            second = ask("What is a gateway?", previous_response_id=first.id)
+        self.assertEqual(first.output_text, "Hello! How can I help you today?")
+        self.assertTrue(second.output_text)
+        self.assertGreater(second.usage.input_tokens, first.usage.total_tokens)
 
 
 if __name__ == "__main__":
