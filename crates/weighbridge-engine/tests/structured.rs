@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use support::{Outcome, ask, demo, drawn, failure_of, options, read, read_one, tool};
+use support::{Outcome, ask, demo, demo_folder, drawn, failure_of, options, read, read_one, tool};
 use weighbridge_backend::{
     Asked, Backend, Capability, Constraint, FailureKind, FinishReason, Json, Need, Request, TextForm, Tool, ToolChoice,
     ToolKind,
@@ -235,6 +235,15 @@ fn writing(format: ToolFormat) -> Result<Arc<LocalModel>, Box<dyn Error>> {
     Ok(LocalModel::load(options, &mut |_| {})?)
 }
 
+/// Against tokens that begin with an `a`, as the name of the channel for thoughts does: the demo model has not learnt
+/// that these end.
+fn against_thinking() -> Result<Vec<(u32, f32)>, Box<dyn Error>> {
+    let tokenizer: Value = serde_json::from_str(&std::fs::read_to_string(demo_folder().join("tokenizer.json"))?)?;
+    let vocabulary = tokenizer["model"]["vocab"].as_object().ok_or("it has a vocabulary")?;
+    let ids = vocabulary.iter().filter(|(text, _)| text.starts_with('a')).filter_map(|(_, id)| id.as_u64());
+    Ok(ids.map(|id| (id as u32, -100.0)).collect())
+}
+
 #[tokio::test]
 async fn a_call_is_made_in_every_way_of_writing_one() -> Outcome {
     let validator = jsonschema::validator_for(&weather())?;
@@ -242,18 +251,16 @@ async fn a_call_is_made_in_every_way_of_writing_one() -> Outcome {
         let model = writing(format)?;
         assert!(model.offer().capabilities.contains(&Capability::ForcedToolChoice), "{format}");
         for seed in 0..3 {
-            let request = Request {
+            let mut request = Request {
                 tools: vec![tool("get_weather", weather(), true), tool("get_time", json!({"type": "object"}), false)],
                 tool_choice: ToolChoice::Named("get_weather".into()),
-                max_output_tokens: Some(900),
+                max_output_tokens: Some(400),
                 ..drawn("What is the weather?", 1.0, seed)
             };
-            let whole = read_one(&model, request).await?;
-            if whole.reason == Some(FinishReason::Length) {
-                // It thinks on and on, which nothing forbids.
-                assert_eq!(format, ToolFormat::Harmony);
-                continue;
+            if format == ToolFormat::Harmony {
+                request.sampling.logit_bias = against_thinking()?;
             }
+            let whole = read_one(&model, request).await.map_err(|failure| format!("{format}: {failure}"))?;
             let [(name, arguments)] = &whole.calls[..] else { return Err(format!("{format}: {whole:?}").into()) };
             let arguments: Value = serde_json::from_str(arguments)?;
             assert!(name == "get_weather" && validator.is_valid(&arguments), "{format}: {arguments}");
@@ -267,18 +274,14 @@ async fn a_call_is_made_in_every_way_of_writing_one() -> Outcome {
 async fn a_model_that_writes_messages_answers_by_a_schema() -> Outcome {
     let model = writing(ToolFormat::Harmony)?;
     let validator = jsonschema::validator_for(&person())?;
-    let mut whole = 0;
-    for seed in 0..10 {
-        let request =
-            Request { constraint: schema(&person()), max_output_tokens: Some(400), ..drawn("Who are you?", 1.0, seed) };
+    for seed in 0..5 {
+        let mut request = Request { constraint: schema(&person()), ..drawn("Who are you?", 1.0, seed) };
+        request.sampling.logit_bias = against_thinking()?;
         let answer = read_one(&model, request).await?;
-        if answer.reason == Some(FinishReason::Stop) {
-            let value: Value = serde_json::from_str(&answer.text)?;
-            assert!(validator.is_valid(&value), "{value}");
-            whole += 1;
-        }
+        assert_eq!(answer.reason, Some(FinishReason::Stop), "{}", answer.text);
+        let value: Value = serde_json::from_str(&answer.text)?;
+        assert!(validator.is_valid(&value), "{value}");
     }
-    assert!(whole > 0, "not all of them think to the end");
     Ok(())
 }
 
