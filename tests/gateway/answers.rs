@@ -49,8 +49,8 @@ async fn a_call_is_forced_in_whatever_a_model_writes_calls() {
         let choice = &reply.json()["choices"][0];
         assert_eq!((reply.status, &choice["finish_reason"]), (200, &json!("tool_calls")), "{format}: {}", reply.body);
         let function = &choice["message"]["tool_calls"][0]["function"];
-        let arguments: Value = serde_json::from_str(function["arguments"].as_str().unwrap_or_default())
-            .unwrap_or_else(|error| panic!("{format}: {error} in {}", reply.body));
+        let arguments = function["arguments"].as_str().unwrap_or_default();
+        let arguments: Value = serde_json::from_str(arguments).expect(arguments);
         assert_eq!(function["name"], "get_weather");
         let unit = arguments["unit"].as_str().unwrap_or_default();
         assert!(arguments["city"].is_string() && ["celsius", "fahrenheit"].contains(&unit), "{format}: {arguments}");
