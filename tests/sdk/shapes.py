@@ -8,7 +8,8 @@ import pydantic
 # Fields that are sent on purpose though the SDK's types do not have them (they are in OpenAI's API description), and
 # our own object at the end of a stream.
 KNOWN_EXTRAS = {
-    "Response": {"store"},
+    # The penalties are in the Open Responses specification.
+    "Response": {"store", "presence_penalty", "frequency_penalty"},
     "ResponseCustomToolCall": {"status"},
     "ResponseFunctionCallArgumentsDoneEvent": {"name"},
     "ResponseCompletedEvent": {"weighbridge"},
