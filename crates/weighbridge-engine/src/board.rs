@@ -33,6 +33,8 @@ struct Posted {
     max_running: usize,
     /// Answers and tokens of prompts in the step under way.
     step: (usize, usize),
+    /// Turns that went to interactive prompts since one went to a batch that waits.
+    in_a_row: usize,
     speed: Speed,
     pages: PageCounts,
     windowed: Option<WindowedCounts>,
@@ -69,6 +71,7 @@ impl Board {
         scheduler.pending(pending);
         (posted.running, posted.max_running) = scheduler.running();
         (posted.step, posted.speed) = (scheduler.under_way(), scheduler.speed());
+        posted.in_a_row = scheduler.in_a_row();
         let used = pages.capacity() - pages.available();
         posted.pages = PageCounts { capacity: pages.capacity(), used, cached: pages.cached() };
         posted.windowed = pages.windowed();

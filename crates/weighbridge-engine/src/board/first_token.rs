@@ -18,7 +18,8 @@ impl Posted {
     pub(super) fn first_token(&self, newcomer: &Newcomer<'_>, places: Option<Duration>) -> Option<Duration> {
         // A turn is a slice, also before somebody who needs less.
         let own = newcomer.tokens.next_multiple_of(SLICE);
-        let ahead = self.ahead(newcomer, own, self.mine(newcomer, own), |pending| pending.tokens);
+        let mine = self.mine(newcomer, own);
+        let ahead = self.ahead(newcomer, own, mine, self.in_a_row * SLICE, |pending| pending.tokens);
         // Whoever has less to compute is there first, and goes on with its answer.
         let sooner = self.pending.iter().any(|pending| pending.tokens < newcomer.tokens);
         let beside = self.step.0 > 0 || sooner;
@@ -50,7 +51,7 @@ impl Posted {
     /// How many places have to come free before the newcomer has one, and pages with it.
     fn places_missing(&self, newcomer: &Newcomer<'_>) -> usize {
         let waiting = |pending: &Pending| usize::from(pending.waits);
-        let rank = 1 + self.ahead(newcomer, 1, self.of(newcomer).map(waiting).sum(), waiting);
+        let rank = 1 + self.ahead(newcomer, 1, self.of(newcomer).map(waiting).sum(), 0, waiting);
         let missing = rank.saturating_sub(self.max_running.saturating_sub(self.running));
         let available = self.pages.capacity - self.pages.used;
         let lacks_windowed = self.windowed.is_some_and(|it| newcomer.all_pages.min(it.most) > it.unpromised);
@@ -85,8 +86,15 @@ impl Posted {
     }
 
     /// What others get, in the unit of `size`, before the newcomer has had `own` of it, and other prompts of its caller
-    /// `mine`.
-    fn ahead(&self, newcomer: &Newcomer<'_>, own: usize, mine: usize, size: impl Fn(&Pending) -> usize) -> usize {
+    /// `mine`. Of those who may go before the next batch, so much have had it.
+    fn ahead(
+        &self,
+        newcomer: &Newcomer<'_>,
+        own: usize,
+        mine: usize,
+        gone_by: usize,
+        size: impl Fn(&Pending) -> usize,
+    ) -> usize {
         let mut peers: Vec<(&Caller, usize)> = Vec::new();
         let mut others = 0;
         for pending in &self.pending {
@@ -106,7 +114,7 @@ impl Posted {
         ahead
             + match newcomer.priority {
                 Priority::Interactive => others.min((ahead + own) / INTERACTIVE_IN_A_ROW),
-                Priority::Batch => others.min((ahead + own) * INTERACTIVE_IN_A_ROW),
+                Priority::Batch => others.min(((ahead + own) * INTERACTIVE_IN_A_ROW).saturating_sub(gone_by)),
             }
     }
 }

@@ -47,6 +47,11 @@ impl Scheduler {
         if self.running.is_empty() { (0, 0) } else { self.latest }
     }
 
+    /// Turns at the tokens of a step that went to interactive prompts since one went to a batch that waits.
+    pub(crate) fn in_a_row(&self) -> usize {
+        self.prompts.in_a_row()
+    }
+
     /// What steps take and may hold, with somebody more who comes now.
     pub(crate) fn speed(&self) -> Speed {
         let (answers, _) = self.under_way();

@@ -110,6 +110,11 @@ impl Turns {
         ring
     }
 
+    /// Interactive sequences that were taken since a batch was, while one waits.
+    pub(super) fn in_a_row(&self) -> usize {
+        self.in_a_row
+    }
+
     /// Takes a sequence out, wherever it stands.
     pub(super) fn remove(&mut self, id: SequenceId) {
         self.interactive.remove(id);
