@@ -153,6 +153,15 @@ fn a_batch_that_passes_its_callers_first_is_not_told_to_wait_for_all_others() {
 }
 
 #[test]
+fn a_short_prompt_gets_more_of_a_step_than_what_whole_slices_leave() {
+    let case = |caller, prompt, answer| Case { caller, batch: false, prompt, answer };
+    // In steps of 65 tokens its turn would be the last one, of a single token, each time.
+    let others = vec![case(2, 47, 13), case(2, 466, 27), case(0, 579, 33)];
+    let (foretold, real) = compare(&(others, 5, 65, case(2, 21, 1)));
+    assert!(real < 1.5 * foretold, "{foretold} foretold, {real} came");
+}
+
+#[test]
 fn somebody_on_the_way_counts_until_the_engine_has_seen_them() {
     let mut world = World::new(10, 100);
     let foretold = |world: &World| {

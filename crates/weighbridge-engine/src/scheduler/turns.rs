@@ -1,7 +1,7 @@
 //! Whose turn it is: callers take turns by deficit, and interactive requests go before batches.
 //!
 //! What one caller has waiting goes in order of arrival, so that the first of many has its answer early and not all of
-//! them late; one that is short beside the first of them passes it in every other turn of theirs.
+//! them late; one that is short beside the first of them gets as much as that meanwhile, whatever size their turns have.
 //!
 //! Deficit round robin of Shreedhar and Varghese, *Efficient Fair Queuing Using Deficit Round Robin* (SIGCOMM 1995): a
 //! caller whose turn comes may use a quantum more than before, and keeps what it could not use. So over any time in
@@ -46,8 +46,8 @@ struct Line {
     has_turn: bool,
     /// In order of arrival.
     waiting: VecDeque<SequenceId>,
-    /// The turn is of the shortest, where that is short enough.
-    favours_short: bool,
+    /// What the first has had beyond what those have who passed it, by a quantum at most; below 0 what these had beyond.
+    lead: isize,
     /// Whose turn it is.
     chosen: Option<SequenceId>,
 }
@@ -103,9 +103,12 @@ impl Turns {
             _ => 0,
         };
         let ring = self.ring(priority);
+        let quantum = ring.quantum.cast_signed();
         if let Some(line) = ring.callers.front_mut() {
             line.deficit = line.deficit.saturating_sub(cost);
-            line.favours_short = !line.favours_short;
+            let cost = cost.min(ring.quantum).cast_signed();
+            let change = if line.chosen == line.waiting.front().copied() { cost } else { -cost };
+            line.lead = (line.lead + change).clamp(-quantum, quantum);
         }
         ring
     }
@@ -148,7 +151,7 @@ impl Ring {
                 deficit: 0,
                 has_turn: false,
                 waiting: [id].into(),
-                favours_short: false,
+                lead: 0,
                 chosen: None,
             }),
         }
@@ -180,10 +183,10 @@ impl Ring {
 }
 
 impl Line {
-    /// The first, or in every other turn the shortest where it is short beside the first.
+    /// The first, or for as much as that had before the shortest where it is short beside the first.
     fn choose(&self, left: impl Fn(SequenceId) -> usize) -> Option<SequenceId> {
         let first = *self.waiting.front()?;
-        if !self.favours_short {
+        if self.lead <= 0 {
             return Some(first);
         }
         let shortest = self.waiting.iter().copied().min_by_key(|&id| left(id))?;
@@ -280,6 +283,21 @@ mod tests {
             turns.put_back(1);
         });
         assert_eq!(left, [7, 9, 0], "each got every other turn");
+    }
+
+    #[test]
+    fn a_short_one_gets_as_much_as_a_long_one_however_small_its_turns_are() {
+        let mut turns = Turns::new(32);
+        (0..2).for_each(|id| turns.push(&None, Priority::Interactive, SequenceId(id)));
+        let mut left = [1000, 300];
+        // Steps of 33 tokens: a whole slice, and what is left of the step.
+        for most in [32, 1].into_iter().cycle().take(16) {
+            let id = turns.peek_by(|_| most, |id| left[id.0 as usize]).expect("somebody waits");
+            left[id.0 as usize] -= most;
+            turns.put_back(most);
+        }
+        let had = [1000 - left[0], 300 - left[1]];
+        assert!(had[0].abs_diff(had[1]) <= 32, "{had:?}");
     }
 
     #[test]
