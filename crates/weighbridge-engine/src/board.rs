@@ -33,7 +33,7 @@ struct Posted {
     max_running: usize,
     /// Answers and tokens of prompts in the step under way.
     step: (usize, usize),
-    /// Turns that went to interactive prompts since one went to a batch that waits.
+    /// Tokens of interactive prompts in the row after which a batch has its turn.
     in_a_row: usize,
     speed: Speed,
     pages: PageCounts,

@@ -19,7 +19,7 @@ impl Posted {
         // A turn is a slice, also before somebody who needs less.
         let own = newcomer.tokens.next_multiple_of(SLICE);
         let mine = self.mine(newcomer, own);
-        let ahead = self.ahead(newcomer, own, mine, self.in_a_row * SLICE, |pending| pending.tokens);
+        let ahead = self.ahead(newcomer, own, mine, self.in_a_row, |pending| pending.tokens);
         // Whoever has less to compute is there first, and goes on with its answer.
         let sooner = self.pending.iter().any(|pending| pending.tokens < newcomer.tokens);
         let beside = self.step.0 > 0 || sooner;

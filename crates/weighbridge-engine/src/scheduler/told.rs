@@ -47,7 +47,7 @@ impl Scheduler {
         if self.running.is_empty() { (0, 0) } else { self.latest }
     }
 
-    /// Turns at the tokens of a step that went to interactive prompts since one went to a batch that waits.
+    /// Tokens of interactive prompts in the row after which a batch has its turn.
     pub(crate) fn in_a_row(&self) -> usize {
         self.prompts.in_a_row()
     }

@@ -15,7 +15,7 @@ use weighbridge_backend::Priority;
 
 use super::SequenceId;
 
-/// Interactive sequences taken in a row while a batch waits; the next one is of a batch.
+/// How many times a batch's turn interactive sequences have in a row while it waits; the next one is of a batch.
 pub(crate) const INTERACTIVE_IN_A_ROW: usize = 8;
 
 /// Who asks, as far as turns go: those without a name are one caller.
@@ -26,6 +26,7 @@ pub(crate) type Caller = Option<Arc<str>>;
 pub(super) struct Turns {
     interactive: Ring,
     batch: Ring,
+    /// What interactive sequences have had while a batch waits, less what that has had for it.
     in_a_row: usize,
 }
 
@@ -99,8 +100,9 @@ impl Turns {
     fn spend(&mut self, cost: usize) -> &mut Ring {
         let priority = self.priority();
         self.in_a_row = match priority {
-            Priority::Interactive if !self.batch.callers.is_empty() => self.in_a_row + 1,
-            _ => 0,
+            Priority::Interactive if self.batch.callers.is_empty() => 0,
+            Priority::Interactive => (self.in_a_row + cost).min(self.row()),
+            Priority::Batch => self.in_a_row.saturating_sub(cost.saturating_mul(INTERACTIVE_IN_A_ROW)),
         };
         let ring = self.ring(priority);
         let quantum = ring.quantum.cast_signed();
@@ -113,9 +115,14 @@ impl Turns {
         ring
     }
 
-    /// Interactive sequences that were taken since a batch was, while one waits.
+    /// What interactive sequences have had of the row after which a batch has its turn.
     pub(super) fn in_a_row(&self) -> usize {
         self.in_a_row
+    }
+
+    /// What they have before that.
+    fn row(&self) -> usize {
+        self.batch.quantum.saturating_mul(INTERACTIVE_IN_A_ROW)
     }
 
     /// Takes a sequence out, wherever it stands.
@@ -125,7 +132,7 @@ impl Turns {
     }
 
     fn priority(&self) -> Priority {
-        let batch = !self.batch.callers.is_empty() && self.in_a_row >= INTERACTIVE_IN_A_ROW;
+        let batch = !self.batch.callers.is_empty() && self.in_a_row >= self.row();
         if batch || self.interactive.callers.is_empty() { Priority::Batch } else { Priority::Interactive }
     }
 
@@ -248,6 +255,21 @@ mod tests {
             turns.push(&None, Priority::Interactive, SequenceId(id));
         }
         assert_eq!(order(&mut turns, |_| 1), [0, 1, 2, 3, 4, 5, 6, 7, 100, 8, 9]);
+    }
+
+    #[test]
+    fn a_batch_gets_its_share_however_small_its_turns_are() {
+        let mut turns = Turns::new(32);
+        turns.push(&None, Priority::Interactive, SequenceId(0));
+        turns.push(&None, Priority::Batch, SequenceId(1));
+        let mut had = [0, 0];
+        // Steps of 65 tokens, three turns each: by number the batch's would be the last of a step, of a single token.
+        for most in [32, 32, 1].into_iter().cycle().take(300) {
+            let id = turns.peek_by(|_| most, |_| 1000).expect("somebody waits");
+            had[id.0 as usize] += most;
+            turns.put_back(most);
+        }
+        assert!(had[1] * 10 >= had[0], "{had:?}");
     }
 
     /// Takes turns of one each, with so much to take of each sequence; gives who is through, in order.
